@@ -1,0 +1,1 @@
+"""Every encoding beside its decoding, so that target and reader cannot drift."""

@@ -1,0 +1,1 @@
+"""The command lines; `scripts/` holds a thin door to each."""

@@ -1,0 +1,65 @@
+"""What every command shares: configuration options, quiet imports, and errors turned into exit statuses."""
+
+import os
+import sys
+from contextlib import contextmanager
+
+from multiposenet.config import PRESETS, load_config
+from multiposenet.errors import UserError
+
+
+def run(function, *args):
+    """Call a command's function and return its exit status.
+
+    A `UserError` becomes its message on stderr and status 2, Ctrl-C becomes status 130; otherwise what the function
+    returns, or 0.
+    """
+    try:
+        return function(*args) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def add_config_arguments(parser, preset=True):
+    """Add --config, --preset and --set; `config_from` reads them."""
+    parser.add_argument("--config", metavar="FILE", help="YAML file; it holds only what differs from the defaults")
+    if preset:
+        parser.add_argument("--preset", choices=sorted(PRESETS), help="model sizes; wins over the file's")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="one setting, such as train.batch_size=8; may be repeated, wins over the file")
+
+
+def config_from(args, *overrides):
+    """The `Config` that the options ask for; `overrides` come last.
+
+    Raises:
+        UserError: a bad file, key or value.
+    """
+    return load_config(args.config, [*args.overrides, *overrides], getattr(args, "preset", None))
+
+
+@contextmanager
+def quiet_tensorflow():
+    """Keep TensorFlow's start-up messages off the terminal while Keras is imported inside the block.
+
+    It prints some before it reads its log level, hence the redirection of file descriptor 2. A user who has set
+    TF_CPP_MIN_LOG_LEVEL sees what he asked for.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)

@@ -1,0 +1,97 @@
+"""`infer.py`: people, joints and activities of pictures, drawn and as a COCO results list."""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from multiposenet.commands.common import add_config_arguments, config_from, quiet_tensorflow, run
+from multiposenet.commands.output import RESULTS, Output
+from multiposenet.data.pictures import find_pictures
+from multiposenet.drawing import draw_people
+from multiposenet.errors import UserError
+
+
+def main(argv=None):
+    """Exit status: 0 done, 1 no picture could be read, 2 a mistake of the user, 130 stopped by Ctrl-C."""
+    return run(infer, _parser().parse_args(argv))
+
+
+def infer(args):
+    """Predict, draw and write `results.json`; returns the exit status."""
+    if args.sample == bool(args.paths):
+        raise UserError("name pictures, folders or globs, or give --sample alone")
+    config = _config(args)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _write_samples(Path(folder)) if args.sample else find_pictures(args.paths)
+        output = Output(args.output, paths, args.draw)
+        output.prepare(args.overwrite)
+        with quiet_tensorflow():
+            from multiposenet.prediction import Predictor
+            from multiposenet.weights import load_pretrained
+        predictor = Predictor(load_pretrained(args.weights), config.predict)
+        return _predict_all(predictor, output)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="infer.py", description=__doc__.split(":", 1)[1].strip())
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="picture, folder of pictures or quoted glob")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help=f"for the drawings and {RESULTS}")
+    parser.add_argument("--weights", default="lite", help="shipped weights by name, or a .keras file (default: lite)")
+    parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
+                        f"(predict.score_threshold); {RESULTS} holds all the model finds")
+    parser.add_argument("--joint-score", type=float, help="joints drawn have at least this score (predict.joint_threshold)")
+    parser.add_argument("--no-draw", action="store_false", dest="draw", help=f"write {RESULTS} alone")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
+    parser.add_argument("--sample", action="store_true", help="two pictures that come with scikit-image")
+    add_config_arguments(parser, preset=False)
+    return parser
+
+
+def _config(args):
+    for override in args.overrides:
+        if not override.startswith("predict."):
+            raise UserError(f"--set {override}: only predict.* can be set here, the weights decide the rest")
+    shortcuts = {"score_threshold": args.score, "joint_threshold": args.joint_score}
+    return config_from(args, *(f"predict.{key}={value}" for key, value in shortcuts.items() if value is not None))
+
+
+def _write_samples(folder):
+    try:
+        from skimage import data
+    except ImportError:
+        raise UserError("--sample takes its pictures from scikit-image: pip install 'multiposenet[demo]'") from None
+    for name in ("astronaut", "camera"):
+        picture = getattr(data, name)()
+        cv2.imwrite(str(folder / f"{name}.png"), picture[..., ::-1] if picture.ndim == 3 else picture)
+    return find_pictures([folder])
+
+
+def _predict_all(predictor, output):
+    start, records, read, skipped, people = time.perf_counter(), [], 0, 0, 0
+    progress = tqdm(predictor.predict_files(output.paths), total=len(output.paths), unit="picture")
+    try:
+        for i, prediction in enumerate(progress):
+            if prediction.error:
+                progress.write(f"skipped {prediction.error}", file=sys.stderr)
+                skipped += 1
+                continue
+            shown = [person for person in prediction.people if person.box_score >= predictor.config.score_threshold]
+            if output.drawings:
+                output.save_drawing(i, draw_people(prediction.picture, shown, predictor.skeleton,
+                                                   predictor.config.joint_threshold))
+            records += [person.as_coco(output.image_ids[i], prediction.path.name) for person in prediction.people]
+            read, people = read + 1, people + len(shown)
+    finally:  # what is finished stays, whatever stopped the rest
+        progress.close()
+        if read:
+            output.save_results(records)
+            print(f"{read} of {len(output.paths)} pictures, {people} people, {skipped} skipped, "
+                  f"{(time.perf_counter() - start) / read:.2f} s a picture; see {output.folder}")
+    if not read:
+        print(f"none of {len(output.paths)} pictures could be read", file=sys.stderr)
+    return 0 if read else 1

@@ -1,0 +1,25 @@
+"""`merge_weights`: four heads into one end-to-end model file."""
+
+import argparse
+
+from multiposenet.commands.common import quiet_tensorflow, run
+from multiposenet.config import HEADS
+
+
+def merge_weights(argv=None):
+    """Merge from a command line."""
+    parser = argparse.ArgumentParser(description="Check that four trained heads belong together and write one .keras model.")
+    for head in HEADS:
+        parser.add_argument(f"--{head}", required=True, help=f"run folder of train_{head}.py, or its weights file")
+    parser.add_argument("--output", required=True, help="the .keras file to write")
+    parser.add_argument("--half", action="store_true", help="store the weights in float16, half the size")
+    arguments = parser.parse_args(argv)
+    with quiet_tensorflow():
+        from multiposenet.weights import merge
+    model = merge({head: getattr(arguments, head) for head in HEADS}, arguments.output, arguments.half)
+    print(f"wrote {arguments.output}: {model.count_params():,} parameters")
+
+
+def main():
+    """Console entry point."""
+    return run(merge_weights)

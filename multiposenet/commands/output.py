@@ -1,0 +1,92 @@
+"""The folder `infer.py` fills: one drawing a picture and one COCO results list."""
+
+import itertools
+import json
+import os
+import re
+import tempfile
+
+import cv2
+
+from multiposenet.errors import UserError
+
+RESULTS = "results.json"
+JPEG_SIDE = 65_500  # the format's longest
+
+
+class Output:
+    """Names for what is written, decided before any work is done.
+
+    Args:
+        folder: Path.
+        paths: Paths of the pictures.
+        draw: False writes the results list alone.
+    """
+
+    def __init__(self, folder, paths, draw=True):
+        self.folder, self.paths = folder, paths
+        self.drawings = _drawing_paths(paths, folder) if draw else []
+        self.image_ids = _image_ids(paths)
+
+    def prepare(self, overwrite=False):
+        """Make the folder.
+
+        Raises:
+            UserError: something would be lost, or the folder cannot be written to.
+        """
+        pictures = {os.path.abspath(path) for path in self.paths}
+        try:
+            for target in (self.folder / RESULTS, *self.drawings):
+                if os.path.abspath(target) in pictures:
+                    raise UserError(f"{target}: the drawing would replace the picture; choose another --output")
+                if target.exists() and not overwrite:
+                    raise UserError(f"{target}: exists already; choose another --output or add --overwrite")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot write there ({error.strerror}); choose another --output") from None
+
+    def save_drawing(self, i, drawn):
+        """Write the i-th picture's drawing, (h, w, 3) uint8 RGB, no larger than JPEG allows."""
+        shrink = max(1, max(drawn.shape) / JPEG_SIDE)
+        if shrink > 1:
+            size = [max(1, int(side / shrink)) for side in drawn.shape[1::-1]]
+            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
+        _replace(self.drawings[i], cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+    def save_results(self, records):
+        """Write the COCO results list."""
+        _replace(self.folder / RESULTS, json.dumps(records).encode())
+
+
+def _drawing_paths(paths, folder):
+    """folder/<stem>.jpg for each path; a stem that was there before gets a number."""
+    taken, drawings = set(), []
+    for path in paths:
+        names = itertools.chain([path.stem], (f"{path.stem}_{i}" for i in itertools.count(2)))
+        name = next(name for name in names if name.lower() not in taken)  # some file systems ignore case
+        taken.add(name.lower())
+        drawings.append(folder / f"{name}.jpg")
+    return drawings
+
+
+def _image_ids(paths):
+    """The number a file is named after, as in COCO; otherwise the next one that is free."""
+    numbers = [int(path.stem) if re.fullmatch("[0-9]{1,15}", path.stem) else None for path in paths]
+    reserved, taken, ids = set(numbers), set(), []
+    free = (i for i in itertools.count(1) if i not in reserved)
+    for number in numbers:
+        ids.append(next(free) if number is None or number in taken else number)
+        taken.add(number)
+    return ids
+
+
+def _replace(path, content):
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f"writing{os.getpid()}{path.suffix}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room or choose another --output") from None

@@ -1,0 +1,46 @@
+"""`train_keypoints`, `train_detector`, `train_prn`, `train_activity`: one command line, four recipes."""
+
+import argparse
+import importlib
+import json
+
+from multiposenet.commands.common import add_config_arguments, config_from, quiet_tensorflow, run
+
+
+def train(head, description, argv=None):
+    """Train one head from a command line and print its figures."""
+    parser = argparse.ArgumentParser(description=description)
+    add_config_arguments(parser)
+    parser.add_argument("--workdir", required=True, help="run folder: checkpoints, logs, the head's weights and manifest")
+    parser.add_argument("--resume", action="store_true", help="continue the run of that folder")
+    parser.add_argument("--mixed-precision", action="store_true", help="same as --set train.precision=mixed_bfloat16")
+    arguments = parser.parse_args(argv)
+    if arguments.mixed_precision:
+        arguments.overrides.append("train.precision=mixed_bfloat16")
+    config = config_from(arguments)
+    with quiet_tensorflow():  # Keras comes only after the arguments hold
+        recipe = importlib.import_module(f"multiposenet.recipes.{head}")
+    metrics = recipe.train(config, arguments.workdir, arguments.resume)
+    print(json.dumps(metrics, indent=1))
+    print(f"wrote {arguments.workdir}/{head}.weights.h5 and its manifest {head}.json")
+
+
+def keypoints():
+    """Console entry point."""
+    return run(train, "keypoints", "Train backbone, keypoint pyramid and keypoint subnet.")
+
+
+def detector():
+    """Console entry point."""
+    return run(train, "detector", "Train the person detector on the frozen backbone of a keypoint run "
+                                  "(--set train.keypoints=RUN).")
+
+
+def prn():
+    """Console entry point."""
+    return run(train, "prn", "Train the Pose Residual Network; annotations only, no picture is opened.")
+
+
+def activity():
+    """Console entry point."""
+    return run(train, "activity", "Train the activity classifier on poses with activity labels.")

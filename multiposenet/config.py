@@ -1,0 +1,249 @@
+"""Typed configuration: defaults with their reasons, presets, YAML files and command-line overrides.
+
+    config = load_config("configs/lite_keypoints.yaml", ["train.batch_size=8"])
+
+Every default stands here once. A YAML file holds only what differs; unknown keys and wrong types are errors.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from multiposenet.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+
+HEADS = ("keypoints", "detector", "prn", "activity")  # in the order of training
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """Everything that decides the graph and its weights' shapes; stored inside every `.keras` file."""
+
+    backbone: Literal["resnet50", "resnet101", "resnet152", "mobilenetv2"] = "resnet50"
+    preprocessing: Literal["caffe", "torch", "tf"] = "caffe"  # of the ImageNet weights the backbone started from
+    skeleton: str = "coco17"
+    activities: tuple[str, ...] = ("walking", "running", "sitting", "standing")
+    fpn_channels: Positive = 256  # both pyramids
+    subnet_filters: Positive = 128  # D2..D5 of the keypoint subnet
+    fusion_filters: Positive = 512  # the 3x3 convolution that smooths their concatenation Z
+    extra_channel: Literal["background", "segmentation"] = "background"  # heatmap channel K + 1
+    head_filters: Positive = 256  # RetinaNet classification and regression heads
+    head_depth: Positive = 4
+    prn_hidden: Positive = 1024
+    prn_dropout: Fraction = 0.5
+    grid: tuple[Positive, Positive] = (56, 36)  # PRN cells, height x width
+    box_margin: float = 0.21  # a box is widened by this share of its sides before its peaks are gathered
+    activity_units: tuple[Positive, ...] = (3072, 128)
+    activity_dropout: Fraction = 0.3
+    pose_min_score: float = 0.05  # joints below it count as missing for the activity
+    max_people: Positive = 50  # boxes kept per picture
+    max_candidates: Positive = 300  # boxes that enter non-maximum suppression
+    score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP
+    nms_iou: Fraction = 0.5
+    max_peaks: Positive = 50  # per joint and picture
+    peak_threshold: Fraction = 0.05
+
+
+class DataSet(Section):
+    """One COCO-format set, or one table of poses (activity). Relative paths start at `data.root`."""
+
+    annotations: str
+    images: Optional[str] = None
+    repeat: Positive = 1  # times an epoch shows each picture
+
+
+class DataConfig(Section):
+    root: str = "."
+    sets: tuple[DataSet, ...] = ()
+    validation: Fraction = 0.02  # share of the pictures (chosen by id) held out to pick the best checkpoint
+
+
+class AugmentConfig(Section):
+    """METHOD section 3; lengths in pixels of the crop."""
+
+    crop: Positive = 480
+    rotation_deg: float = 40
+    scale: Range = (0.7, 1.2)  # of "the main person is `person_height` of the crop high"
+    person_height: Fraction = 0.6
+    shift_px: float = 40
+    flip: Fraction = 0.3
+    border: int = 128  # grey outside the picture
+    color: Fraction = 0.0  # largest change of brightness, contrast and saturation
+
+
+class LossConfig(Section):
+    """Reduction, rate and clipping belong together: `train.learning_rate` below suits this reduction."""
+
+    reduction: Literal["article", "mean"] = "article"  # sum / (2 batch), or Keras' mean
+    intermediate: float = 1.0  # weight of each of the four intermediate heatmap losses
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    smooth_l1_sigma: float = 3.0
+
+
+class TrainConfig(Section):
+    epochs: Positive = 1
+    batch_size: Positive = 8
+    steps_per_epoch: Optional[Positive] = None  # None: all of the data once
+    learning_rate: float = 4e-5  # the article's, for its summed keypoint loss
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
+    warmup_steps: int = 0  # cosine only
+    decay_rate: float = 0.1  # step: factor per `decay_epochs`; plateau: factor after `patience` epochs
+    decay_epochs: float = 1
+    patience: Positive = 3
+    clip_norm: Optional[float] = None
+    ema: Fraction = 0.0  # momentum of the weights' moving average, 0 switches it off
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 0  # backbone up to C<n> keeps its weights
+    backbone_weights: Optional[str] = "imagenet"  # or a file, or None for random
+    init: Optional[str] = None  # a run folder or weights file of the same head to start from
+    keypoints: Optional[str] = None  # detector: run folder or weights file of the keypoint head whose backbone it uses
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    jit_compile: bool = False  # XLA's depthwise convolutions are slow on the CPU
+    workers: int = 1
+    seed: int = 0
+
+
+class PrnConfig(Section):
+    """What the Pose Residual Network trains on (METHOD section 5)."""
+
+    min_joints: Positive = 4  # people with fewer labelled joints are left out
+    mirror: Fraction = 0.5
+    box_jitter: float = 0.0  # largest shift of each box edge, share of the side
+    drop_joint: Fraction = 0.0  # share of input joints withheld
+    joint_jitter: float = 0.0  # standard deviation, share of the box sides
+
+
+class ActivityConfig(Section):
+    """Which poses the activity classifier trains on, and how they are varied.
+
+    `rules`: class -> regular expressions; an MPII row is of a class when one of them matches its
+    "category: activity" text and none of `exclude` does, and it is of no other class.
+    """
+
+    rules: dict[str, tuple[str, ...]] = {}
+    exclude: tuple[str, ...] = ()
+    mirror: Fraction = 0.5
+    drop_joint: Fraction = 0.1
+    joint_jitter: float = 0.02  # standard deviation, share of the box sides
+    box_jitter: float = 0.05
+    folds: Annotated[int, Field(ge=0)] = 5  # cross-validation before the final fit, 0: none
+
+
+class PredictConfig(Section):
+    short_side: Positive = 480
+    long_side: Positive = 960
+    score_threshold: Fraction = 0.4  # people drawn and counted
+    joint_threshold: Fraction = 0.1  # joints drawn
+
+
+class Config(Section):
+    preset: Literal["r50", "lite"] = "r50"
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    prn: PrnConfig = PrnConfig()
+    activity: ActivityConfig = ActivityConfig()
+    predict: PredictConfig = PredictConfig()
+
+
+# Differences from ModelConfig's defaults, which are METHOD's sizes.
+PRESETS = {
+    "r50": {},
+    "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
+                 head_filters=64, head_depth=3, prn_hidden=96, activity_units=(512, 128)),
+}
+
+
+def load_config(path=None, overrides=(), preset=None):
+    """Defaults, then the preset, then the YAML file, then `key.subkey=value` overrides (values in YAML).
+
+    Raises:
+        UserError: a missing or broken file, an unknown key, a wrong type; the message names it.
+    """
+    tree = _read_yaml(path) if path else {}
+    for override in overrides:
+        _set(tree, override)
+    if preset:
+        tree["preset"] = preset
+    name = tree.get("preset", "r50")
+    if isinstance(tree.get("model", {}), dict):
+        tree["model"] = {**PRESETS.get(name, {}), **tree.get("model", {})}
+    return parse_config(tree, source=path or "configuration")
+
+
+def parse_config(tree, source, kind=Config):
+    """Check a plain dict against `kind` (a Section class).
+
+    Raises:
+        UserError: naming `source` and every key that is unknown or has a wrong value.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(problem, kind) for problem in error.errors()]
+        raise UserError(f"{source}: " + "; ".join(lines)) from None
+
+
+def preset_model(name):
+    """ModelConfig of a preset.
+
+    Raises:
+        UserError: no such preset.
+    """
+    if name not in PRESETS:
+        raise UserError(f"no preset named {name!r}; known: {', '.join(PRESETS)}")
+    return ModelConfig(**PRESETS[name])
+
+
+def save_config(config, path):
+    """Write the resolved configuration as YAML; `load_config` reads it back to the same values."""
+    Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _read_yaml(path):
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
+    return tree or {}
+
+
+def _set(tree, override):
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: write it as key.subkey=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"--set {override}: {parent} has no keys below it")
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: {value!r} is not valid YAML") from None
+
+
+def _explain(problem, kind):
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem['input']!r})"
+    for part in problem["loc"][:-1]:
+        kind = getattr(kind, "model_fields", {}).get(part)
+        kind = getattr(kind, "annotation", None)
+    close = difflib.get_close_matches(str(problem["loc"][-1]), getattr(kind, "model_fields", {}), n=1)
+    return f"{key}: unknown key" + (f", did you mean {close[0]}?" if close else "")

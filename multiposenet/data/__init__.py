@@ -1,0 +1,1 @@
+"""What each head trains on: readers, augmentation and batches."""

@@ -1,0 +1,116 @@
+"""What the activity classifier trains on: tables of poses, varied so that the detector's poses hold no surprise."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from multiposenet.codecs import pose_vector
+from multiposenet.data.batches import Source
+from multiposenet.data.mpii import is_mpii, read_mpii
+from multiposenet.data.pose_table import PoseTable, read_csv, read_pose_csv, read_pose_json
+from multiposenet.errors import UserError
+
+
+def read_poses(path, skeleton, classes, rules=None, exclude=()):
+    """One file of poses -> PoseTable: MPII's CSV (it has a column `Activity`), else our own CSV or JSON.
+
+    Raises:
+        UserError: another kind of file, or a fault in it.
+    """
+    name = str(path).lower().removesuffix(".gz")
+    if name.endswith(".json"):
+        return read_pose_json(path, skeleton, classes)
+    if not name.endswith(".csv"):
+        raise UserError(f"{path}: poses are read from .csv or .json files (or those with .gz)")
+    if is_mpii(read_csv(path)[0]):
+        return read_mpii(path, skeleton, classes, rules or {}, exclude)
+    return read_pose_csv(path, skeleton, classes)
+
+
+def read_pose_sets(config, skeleton):
+    """All of `config.data.sets` in one PoseTable.
+
+    Raises:
+        UserError: no set, a class without a pose, or a fault in a file.
+    """
+    data, classes = config.data, config.model.activities
+    if not data.sets:
+        raise UserError("data.sets is empty: name at least one {annotations: FILE} of poses with activities")
+    for entry in data.sets:
+        if entry.repeat != 1:
+            raise UserError(f"data.sets: {entry.annotations}: repeat is not for activities, the classes are balanced already")
+    table = PoseTable.join([read_poses(Path(data.root) / entry.annotations, skeleton, classes,
+                                       config.activity.rules, config.activity.exclude) for entry in data.sets])
+    for name, count in zip(classes, np.bincount(table.labels, minlength=len(classes))):
+        if not count:
+            raise UserError(f"no pose of the class {name!r} in data.sets; look at activity.rules and model.activities")
+    return table
+
+
+def hold_out(table, share):
+    """(training, validation): split by the pictures' names alone, so that a picture's people stay together."""
+    held = np.array([zlib.crc32(name.encode()) % 10_000 < 10_000 * share for name in table.groups], bool)
+    return table.take(~held), table.take(held)
+
+
+class ActivitySource(Source):
+    """x: (batch, 2 K) pose vectors; y: (batch, classes) one-hot, float32.
+
+    Training goes through the classes in turn, the smaller ones repeated: unlike class weights this shows their poses
+    under more variations, keeps BatchNorm's statistics balanced, and leaves the loss as it is.
+
+    Args:
+        table: PoseTable.
+        config: `Config`; `activity` and `model.pose_min_score` are used.
+        skeleton: for the mirror.
+        varied: False gives every pose once and as it is, for validation and tests.
+    """
+
+    def __init__(self, table, config, skeleton, varied=True):
+        self.table, self.settings, self.skeleton, self.varied = table, config.activity, skeleton, varied
+        self.min_score = config.model.pose_min_score
+        self.rows = balanced(table.labels) if varied else np.arange(len(table))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def names(self, indices):
+        return [str(self.table.groups[row]) for row in self.rows[indices]]
+
+    def load(self, indices, rng):
+        rows = self.rows[indices]
+        poses, boxes = self.table.poses[rows], self.table.boxes[rows]
+        if self.varied:
+            poses, boxes = vary(poses, boxes, self.settings, self.skeleton, rng)
+        targets = np.eye(len(self.table.classes), dtype="float32")[self.table.labels[rows]]
+        return pose_vector.encode(poses, boxes, self.min_score), targets
+
+
+def balanced(labels):
+    """(N,) labels -> (classes x largest class,) rows in which every class that occurs is met equally often."""
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    size = max(len(rows) for rows in members)
+    return np.stack([np.resize(rows, size) for rows in members], axis=1).ravel()
+
+
+def vary(poses, boxes, settings, skeleton, rng):
+    """Poses (n, K, 3) and boxes (n, 4) as another picture and a real detector might have given them.
+
+    `settings` is an ActivityConfig. Mirroring, the box's edges moved, joints displaced and joints missing.
+    """
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    mirrored = rng.random(len(poses)) < settings.mirror
+    poses = np.where(mirrored[:, None, None], mirror(poses, boxes, skeleton), poses)
+    boxes = boxes + (sides * rng.uniform(-1, 1, boxes.shape) * settings.box_jitter).astype("float32")
+    noise = rng.normal(0, settings.joint_jitter, (*poses.shape[:2], 2)) * sides[:, None, :2]
+    missing = rng.random(poses.shape[:2]) < settings.drop_joint
+    points = poses[..., :2] + noise.astype("float32")
+    return np.concatenate([points, poses[..., 2:] * ~missing[..., None]], axis=-1), boxes
+
+
+def mirror(poses, boxes, skeleton):
+    """Poses (n, K, 3) mirrored left to right inside their boxes (n, 4), left and right joints exchanged."""
+    poses = poses[:, skeleton.mirror_order].copy()
+    poses[..., 0] = boxes[:, None, 0] + boxes[:, None, 2] - 1 - poses[..., 0]  # x is a pixel's centre, boxes are edges
+    return poses

@@ -1,0 +1,63 @@
+"""Geometric and colour changes of a picture and, with it, of its points and boxes.
+
+A matrix is 2x3 and takes picture points (pixel centres) to crop points.
+"""
+
+import cv2
+import numpy as np
+
+
+def similarity(center, angle_deg, scale, target):
+    """Turn by `angle_deg` (counter-clockwise as seen) and scale about `center`, which lands on `target`; both x, y."""
+    angle = np.deg2rad(angle_deg)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cos, sin], [-sin, cos]])
+    return np.hstack([linear, (np.asarray(target) - linear @ np.asarray(center))[:, None]])
+
+
+def mirrored(matrix, width):
+    """The same crop seen in a mirror: flipped about its vertical axis. Left and right joints must swap as well."""
+    flip = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
+    return (flip @ np.vstack([matrix, [0, 0, 1]]))[:2]
+
+
+def warp_picture(picture, matrix, size, border):
+    """(h, w[, channels]) -> (size[0], size[1][, channels]); `border` fills what lies outside the picture."""
+    value = (border,) * 3 if np.ndim(border) == 0 else border
+    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if scale < 0.5:  # bilinear sampling would skip pixels: average them first
+        height, width = (max(1, round(2 * scale * side)) for side in picture.shape[:2])
+        ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        matrix = np.column_stack([matrix[:, :2] * ratio, matrix[:, 2] + matrix[:, :2] @ (ratio - 1) / 2])
+    return cv2.warpAffine(picture, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=value)
+
+
+def warp_points(points, matrix):
+    """(..., 2 or more: x, y first) points; further columns stay as they are."""
+    points = np.array(points, "float32")
+    points[..., :2] = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
+    return points
+
+
+def warp_boxes(boxes_xyxy, matrix):
+    """(n, 4) -> (n, 4) upright boxes around the warped corners. Edges lie half a pixel from the centres."""
+    boxes = np.asarray(boxes_xyxy, "float32").reshape(-1, 4)
+    corners = warp_points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) - 0.5, matrix) + 0.5
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def jitter_color(picture, amount, rng):
+    """Random brightness, contrast and saturation, each changed by at most the share `amount`. (h, w, 3) uint8."""
+    if not amount:
+        return picture
+    brightness, contrast, saturation = 1 + rng.uniform(-amount, amount, 3)
+    pixels = picture.astype("float32") * brightness
+    pixels = (pixels - pixels.mean()) * contrast + pixels.mean()
+    grey = pixels.mean(axis=2, keepdims=True)
+    return np.clip((pixels - grey) * saturation + grey, 0, 255).astype("uint8")
+
+
+def log_uniform(rng, low, high):
+    """A random factor whose logarithm is uniform, so that half and double are equally likely."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))

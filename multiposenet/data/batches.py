@@ -1,0 +1,71 @@
+"""Batches as a pure function of the step, so that a resumed run sees exactly what an unbroken one would."""
+
+from abc import ABC, abstractmethod
+
+import keras
+import numpy as np
+
+
+class Source(ABC):
+    """Samples of one head."""
+
+    @abstractmethod
+    def __len__(self):
+        """Samples in one epoch."""
+
+    @abstractmethod
+    def load(self, indices, rng):
+        """Inputs and targets of the samples, stacked: `(x, y)`, arrays or dicts of arrays.
+
+        Args:
+            indices: (batch,) int sample numbers.
+            rng: numpy Generator; the only source of chance.
+        """
+
+    @abstractmethod
+    def names(self, indices):
+        """A name for each sample, such as its file, for messages."""
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches of a source from step `first` up to step `last` of the whole training.
+
+    Args:
+        source: a `Source`.
+        batch_size: samples a step; an epoch's incomplete last batch is dropped (unless it is the only one).
+        seed: together with the step it decides order and augmentation.
+        first, last: global steps; an epoch may end anywhere between them.
+        augment: False gives the samples in order and a fixed rng, for validation.
+        workers: processes that load ahead; 0 loads in the training process.
+    """
+
+    def __init__(self, source, batch_size, seed=0, first=0, last=None, augment=True, workers=0):
+        super().__init__(workers=max(workers, 1), use_multiprocessing=workers > 0, max_queue_size=8)
+        self.source, self.seed, self.first, self.augment = source, seed, first, augment
+        self.batch_size = min(batch_size, len(source))
+        self.steps_per_epoch = len(source) // self.batch_size if augment else -(-len(source) // self.batch_size)
+        self.last = first + self.steps_per_epoch if last is None else last
+        self._order = None, None
+
+    def __len__(self):
+        return self.last - self.first
+
+    def __getitem__(self, i):
+        step = self.first + i
+        return self.source.load(self.indices(step), np.random.default_rng([self.seed, step if self.augment else 0]))
+
+    def indices(self, step):
+        """(batch,) sample numbers of a global step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return self._epoch_order(epoch)[place * self.batch_size:(place + 1) * self.batch_size]
+
+    def names(self, step):
+        """Names of the samples of a global step."""
+        return self.source.names(self.indices(step))
+
+    def _epoch_order(self, epoch):
+        if not self.augment:
+            return np.arange(len(self.source))
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.source))
+        return self._order[1]

@@ -1,0 +1,141 @@
+"""COCO-format annotation files, checked entry by entry. Plain or gzipped JSON."""
+
+import contextlib
+import gzip
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from multiposenet.errors import UserError
+from multiposenet.geometry import xywh_to_xyxy
+from multiposenet.skeleton import COCO17
+
+
+@dataclass
+class Person:
+    """One annotation. `keypoints` (K, 3) x, y, v in pixels, all zeros where the joint is not labelled."""
+
+    id: int
+    box_xyxy: np.ndarray
+    keypoints: np.ndarray
+    crowd: bool
+    area: float
+    segmentation: Any = None
+    extra: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def num_joints(self):
+        """Labelled joints."""
+        return int((self.keypoints[:, 2] > 0).sum())
+
+
+@dataclass
+class Picture:
+    """One image entry and the people in it; `file` is None when no folder was given."""
+
+    id: int
+    name: str
+    file: Optional[Path]
+    height: int
+    width: int
+    people: list
+    extra: dict = field(default_factory=dict, repr=False)
+
+
+def read_coco(annotations, images=None, skeleton=COCO17):
+    """Read a COCO-format file.
+
+    Args:
+        annotations: path of the JSON, may end in `.gz`.
+        images: folder of the pictures, or None when only labels are needed.
+        skeleton: what the keypoints must be.
+
+    Returns:
+        List of `Picture` in the order of their ids.
+
+    Raises:
+        UserError: a missing or broken file, or an entry that is not as COCO defines it; both are named.
+    """
+    data = load_json(annotations)
+    for key in ("images", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise UserError(f"{annotations}: not a COCO annotation file, it has no list {key!r}")
+    if images is not None and not Path(images).is_dir():
+        raise UserError(f"{images}: no such folder of pictures (for {annotations})")
+    pictures = {}
+    for i, entry in enumerate(data["images"]):
+        with _naming(annotations, "image", i, entry):
+            name = entry["file_name"]
+            file = Path(images) / name if images is not None else None
+            if entry["id"] in pictures:
+                raise ValueError(f"id {entry['id']} is there twice")
+            pictures[entry["id"]] = Picture(entry["id"], name, file, int(entry["height"]), int(entry["width"]), [], entry)
+    for i, entry in enumerate(data["annotations"]):
+        with _naming(annotations, "annotation", i, entry):
+            if entry["image_id"] not in pictures:
+                raise ValueError(f"image_id {entry['image_id']} is not among the images")
+            pictures[entry["image_id"]].people.append(_person(entry, len(skeleton)))
+    return [pictures[i] for i in sorted(pictures)]
+
+
+def load_json(path):
+    """Parse plain or gzipped JSON.
+
+    Raises:
+        UserError: naming the file, and the line where its text is broken.
+    """
+    try:
+        raw = Path(path).read_bytes()
+        return json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: damaged file ({error})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+
+
+def region_mask(person, height, width):
+    """(height, width) uint8: 1 where the person is, by segmentation (polygons or RLE), else by box."""
+    mask = np.zeros((height, width), "uint8")
+    if person.segmentation:
+        annotation = {"image_id": 0, "segmentation": person.segmentation}
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            coco = COCO()
+        coco.imgs = {0: {"height": height, "width": width}}
+        return coco.annToMask(annotation)
+    x1, y1, x2, y2 = np.clip(np.round(person.box_xyxy), 0, [width, height] * 2).astype(int)
+    mask[y1:y2, x1:x2] = 1
+    return mask
+
+
+def _person(entry, joints):
+    box = np.asarray(entry["bbox"], "float32")
+    if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
+        raise ValueError(f"bbox {entry['bbox']} is not x, y, width, height")
+    keypoints = np.asarray(entry.get("keypoints") or np.zeros(3 * joints), "float32")
+    if keypoints.size != 3 * joints:
+        raise ValueError(f"{keypoints.size} keypoint numbers, expected {3 * joints} (x, y, v of {joints} joints)")
+    if not np.isfinite(keypoints).all():
+        raise ValueError("a keypoint is not a finite number")
+    keypoints = keypoints.reshape(joints, 3)
+    keypoints = keypoints * (keypoints[:, 2:] > 0)
+    area = float(entry.get("area", box[2] * box[3]))
+    return Person(entry.get("id", -1), xywh_to_xyxy(box), keypoints, bool(entry.get("iscrowd", 0)), area,
+                  entry.get("segmentation"), entry)
+
+
+@contextlib.contextmanager
+def _naming(path, kind, i, entry):
+    """Turns any fault of an entry into a message with its place in the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        name = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path}: {kind} number {i}{name}: {reason}") from None

@@ -1,0 +1,106 @@
+"""Crops, heatmap targets and loss masks for the keypoint head (METHOD section 3)."""
+
+import numpy as np
+
+from multiposenet.codecs import heatmap
+from multiposenet.data import augment
+from multiposenet.data.coco import region_mask
+from multiposenet.data.sets import PictureSource
+
+UNSURE = 0.1  # a teacher's joint scored between this and its threshold may be there or not
+
+
+class KeypointSource(PictureSource):
+    """x: (crop, crop, 3) uint8; y: (crop / 4, crop / 4, 2 (K + 1)) float32, heatmaps and then their masks.
+
+    Args:
+        pictures: list of `Picture` with files.
+        config: `Config`; `augment`, `model.extra_channel` are used.
+        skeleton: for the mirror.
+        outputs: names of the model's outputs; all have the same target.
+        varied: False centres the main person without chance, for validation.
+    """
+
+    def __init__(self, pictures, config, skeleton, outputs, varied=True):
+        super().__init__(pictures)
+        self.config, self.skeleton, self.outputs, self.varied = config, skeleton, outputs, varied
+
+    def sample(self, picture, pixels, rng):
+        size = self.config.augment.crop
+        matrix, flip = self._view(picture, pixels.shape[:2], rng)
+        crop = augment.warp_picture(pixels, matrix, (size, size), self.config.augment.border)
+        if self.varied:
+            crop = augment.jitter_color(crop, self.config.augment.color, rng)
+        target = np.concatenate(self._target(picture, pixels.shape[:2], matrix, flip), axis=-1)
+        return crop, {name: target for name in self.outputs}
+
+    def _view(self, picture, shape, rng):
+        """The crop's matrix, and whether it is mirrored."""
+        settings = self.config.augment
+        center, extent = _main_person(picture, shape, rng)
+        scale = settings.person_height * settings.crop / extent
+        middle = np.full(2, (settings.crop - 1) / 2)
+        if not self.varied:
+            return augment.similarity(center, 0, scale, middle), False
+        matrix = augment.similarity(center, rng.uniform(-1, 1) * settings.rotation_deg,
+                                    scale * augment.log_uniform(rng, *settings.scale),
+                                    middle + rng.uniform(-1, 1, 2) * settings.shift_px)
+        flip = rng.random() < settings.flip
+        return (augment.mirrored(matrix, settings.crop) if flip else matrix), flip
+
+    def _target(self, picture, shape, matrix, flip):
+        size, cells = self.config.augment.crop, self.config.augment.crop // heatmap.STRIDE
+        people = [person for person in picture.people if not person.crowd and person.num_joints]
+        joints = self._moved([person.keypoints for person in people], matrix, flip)
+        maps = heatmap.encode_joints(joints, size, size)
+        mask = np.ones((cells, cells, len(self.skeleton) + 1), "float32")
+        for person in picture.people:
+            if person.crowd or not person.num_joints:
+                region = self._warped_region(person, shape, matrix, cells)
+                mask[region > 0] = 0
+        self._mask_unsure(people, matrix, flip, mask)
+        return np.concatenate([maps, self._extra_map(people, maps, shape, matrix, cells)], axis=-1), mask
+
+    def _moved(self, keypoints, matrix, flip):
+        keypoints = np.reshape(keypoints, (-1, len(self.skeleton), 3)).astype("float32")
+        moved = augment.warp_points(keypoints, matrix)
+        return moved[:, self.skeleton.mirror_order] if flip else moved
+
+    def _mask_unsure(self, people, matrix, flip, mask):
+        """No loss on a joint's map near a place where the teacher half saw it: v = 0 there means unknown."""
+        size = self.config.augment.crop
+        for person in people:
+            if "teacher_raw" not in person.extra:
+                continue
+            raw = np.reshape(person.extra["teacher_raw"], (-1, 3))
+            unsure = (person.keypoints[:, 2] == 0) & (raw[:, 2] >= UNSURE)
+            places = self._moved([np.column_stack([raw[:, :2], unsure])], matrix, flip)[0]
+            for joint in np.nonzero(places[:, 2])[0]:
+                around = heatmap.disc(places[joint], 3 * heatmap.SIGMA_PX, size, size)
+                mask[around, joint] = 0
+                mask[around, -1] = 0
+
+    def _extra_map(self, people, maps, shape, matrix, cells):
+        if self.config.model.extra_channel == "background":
+            return heatmap.background(maps)
+        regions = [self._warped_region(person, shape, matrix, cells) for person in people]
+        return np.max([np.zeros((cells, cells), "float32"), *regions], axis=0)[..., None]
+
+    def _warped_region(self, person, shape, matrix, cells):
+        """(cells, cells): 1 in cells whose centre lies on the person."""
+        to_cells = (matrix - [[0, 0, 1.5], [0, 0, 1.5]]) / heatmap.STRIDE
+        return augment.warp_picture(region_mask(person, *shape), to_cells, (cells, cells), 0)
+
+
+def _main_person(picture, shape, rng):
+    """Centre (x, y) and longer side of one person with joints, of any person, or else of the picture."""
+    people = [person for person in picture.people if not person.crowd and min(_sides(person)) > 1]
+    people = [person for person in people if person.num_joints] or people
+    if not people:
+        return np.array([shape[1] - 1, shape[0] - 1]) / 2, max(shape)
+    person = people[rng.integers(len(people))]
+    return (person.box_xyxy[:2] + person.box_xyxy[2:] - 1) / 2, max(_sides(person))
+
+
+def _sides(person):
+    return person.box_xyxy[2:] - person.box_xyxy[:2]

@@ -1,0 +1,60 @@
+"""People drawn on pictures with supervision's annotators."""
+
+import colorsys
+
+import cv2
+import numpy as np
+
+SMALLEST_SIDE = 480  # below it there is no room for labels that can be read
+
+
+def draw_people(picture, people, skeleton, joint_threshold=0.1):
+    """Boxes, skeletons and activities, one colour a person.
+
+    Lines and text grow with the picture. A picture whose longer side is below `SMALLEST_SIDE` is enlarged
+    by a whole factor.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB; it is not changed.
+        people: `prediction.Person` objects.
+        skeleton: `Skeleton` whose limbs are drawn.
+        joint_threshold: joints with a lower score are left out, and so are their limbs.
+
+    Returns:
+        (h * factor, w * factor, 3) uint8 RGB.
+    """
+    import supervision as sv  # a second to import, and only drawing needs it
+
+    factor = -(-SMALLEST_SIDE // max(picture.shape[:2]))
+    canvas = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    if not people:
+        return canvas
+    side = np.prod(canvas.shape[:2]) ** 0.5
+    thickness = max(1, round(side / 250))
+    colors = sv.ColorPalette([sv.Color(*_bgr(i)) for i in range(len(people))])
+    edges = [(a + 1, b + 1) for a, b in skeleton.limb_indices]  # supervision counts joints from 1
+    by_person = dict(color=colors, color_lookup=sv.ColorLookup.INDEX)
+    boxes = sv.Detections(np.array([person.box_xyxy for person in people], "float32") * factor)
+    canvas = sv.BoxAnnotator(thickness=thickness, **by_person).annotate(canvas, boxes)
+    for i, person in enumerate(people):
+        joints = sv.KeyPoints(xy=((person.keypoints[None, :, :2] + 0.5) * factor - 0.5).round(),
+                              visible=person.keypoints[None, :, 2] >= joint_threshold)
+        limbs = sv.EdgeAnnotator(colors.by_idx(i), thickness, edges)
+        dots = sv.VertexAnnotator(sv.Color.WHITE, radius=thickness)
+        canvas = dots.annotate(limbs.annotate(canvas, joints), joints)
+    text = max(0.4, side / 1000)
+    labels = sv.LabelAnnotator(text_color=sv.Color.BLACK, text_scale=text, text_thickness=max(1, round(1.5 * text)),
+                               text_padding=round(6 * text), smart_position=True, **by_person)
+    return labels.annotate(canvas, boxes, [_caption(person) for person in people])
+
+
+def _bgr(i):
+    """Bright colour of the i-th person, in supervision's order. It draws on BGR pictures and ours are RGB."""
+    hue = i * 0.618 % 1  # the golden ratio: colours of consecutive people lie far apart
+    return [round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.7, 1)][::-1]
+
+
+def _caption(person):
+    if not person.activity:
+        return f"person {person.box_score:.0%}"
+    return f"{person.activity} {person.activity_probabilities[person.activity]:.0%}"

@@ -1,0 +1,65 @@
+"""What a person is doing, from the pose alone (METHOD section 6)."""
+
+import keras
+from keras import layers, ops
+
+from multiposenet.codecs.pose_vector import HIGH, LOW
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class PoseVector(layers.Layer):
+    """[keypoints (batch, n, K, 3), boxes (batch, n, 4)] -> (batch, n, 2 K), as `codecs/pose_vector.py::encode`.
+
+    Always float32: half precision would round pixel coordinates.
+
+    Args:
+        min_score: a joint below it, or at 0, is missing.
+    """
+
+    def __init__(self, min_score=0.05, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.min_score = min_score
+
+    def call(self, inputs):
+        keypoints, boxes = inputs
+        boxes = ops.expand_dims(boxes, -2)
+        sides, scores = boxes[..., 2:] - boxes[..., :2], keypoints[..., 2:]
+        present = ops.all(sides > 0, axis=-1, keepdims=True) & (scores > 0) & (scores >= self.min_score)
+        shares = (keypoints[..., :2] + 0.5 - boxes[..., :2]) / ops.where(sides > 0, sides, 1.0)
+        shares = ops.where(present, ops.clip(shares, LOW, HIGH), 0.0)
+        return ops.reshape(shares, (*ops.shape(shares)[:-2], 2 * shares.shape[-2]))
+
+    def compute_output_shape(self, input_shape):
+        keypoints = input_shape[0]
+        return (*keypoints[:-2], 2 * keypoints[-2])
+
+    def get_config(self):
+        return {**super().get_config(), "min_score": self.min_score}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class ActivityClassifier(keras.Model):
+    """Pose vectors (batch, 2 K) -> (batch, classes) float32 probabilities.
+
+    Args:
+        inputs: 2 K.
+        classes: number of activities.
+        units: of the hidden layers; BatchNorm, ReLU and Dropout follow each.
+        dropout: share of units dropped.
+    """
+
+    def __init__(self, inputs=34, classes=4, units=(3072, 128), dropout=0.3, name="activity", **kwargs):
+        probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")
+
+        vectors = x = keras.Input((inputs,), name="pose_vector")
+        for number, width in enumerate(units, start=1):
+            x = layers.Dense(width, use_bias=False, name=f"dense_{number}")(x)  # BatchNorm brings the bias
+            x = layers.BatchNormalization(name=f"norm_{number}")(x)
+            x = layers.ReLU(name=f"relu_{number}")(x)
+            x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
+        super().__init__(vectors, probabilities(x), name=name, **kwargs)
+
+        self.arguments = dict(inputs=inputs, classes=classes, units=tuple(units), dropout=dropout)
+
+    def get_config(self):
+        return {**self.arguments, "name": self.name}

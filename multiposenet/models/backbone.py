@@ -1,0 +1,97 @@
+"""Feature extractors from keras.applications, preprocessing inside, BatchNorm frozen."""
+
+from pathlib import Path
+
+import keras
+from keras import ops
+
+from multiposenet.errors import UserError
+
+# Where C2..C5 (strides 4, 8, 16, 32) leave each network, METHOD section 2. MobileNetV2 is tapped after the
+# expansion that precedes each stride, where the features are widest.
+TAPS = {
+    "resnet50": ("ResNet50", ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")),
+    "resnet101": ("ResNet101", ("conv2_block3_out", "conv3_block4_out", "conv4_block23_out", "conv5_block3_out")),
+    "resnet152": ("ResNet152", ("conv2_block3_out", "conv3_block8_out", "conv4_block36_out", "conv5_block3_out")),
+    "mobilenetv2": ("MobileNetV2", ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")),
+}
+STRIDES = (4, 8, 16, 32)
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class Preprocess(keras.layers.Layer):
+    """RGB pixels 0..255 -> what the ImageNet weights expect.
+
+    Args:
+        mode: "caffe" (BGR minus the mean, no scaling), "torch" (0..1, then mean and deviation) or "tf" (-1..1).
+    """
+
+    def __init__(self, mode, **kwargs):
+        super().__init__(**kwargs)
+        self.mode = mode
+
+    def call(self, image):
+        image = ops.cast(image, self.compute_dtype)
+        if self.mode == "caffe":
+            return ops.flip(image, axis=-1) - ops.cast([103.939, 116.779, 123.68], self.compute_dtype)
+        if self.mode == "tf":
+            return image / 127.5 - 1
+        mean, deviation = (ops.cast(v, self.compute_dtype) for v in ([.485, .456, .406], [.229, .224, .225]))
+        return (image / 255 - mean) / deviation
+
+    def get_config(self):
+        return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class Backbone(keras.Model):
+    """(batch, height, width, 3) RGB 0..255, sides multiples of 32 -> [C2, C3, C4, C5].
+
+    Args:
+        network: a key of `TAPS`.
+        preprocessing: mode of `Preprocess`.
+    """
+
+    def __init__(self, network, preprocessing, name="backbone", **kwargs):
+        constructor, taps = TAPS[network]
+        image = keras.Input((None, None, 3), name="image")
+        pixels = Preprocess(preprocessing, name="preprocess")(image)
+        body = getattr(keras.applications, constructor)(include_top=False, weights=None, input_tensor=pixels)
+        super().__init__(image, [body.get_layer(tap).output for tap in taps], name=name, **kwargs)
+        self.network, self.preprocessing = network, preprocessing
+        for layer in self.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+
+    @property
+    def depths(self):
+        """Channels of C2..C5."""
+        return [output.shape[-1] for output in self.outputs]
+
+    def freeze(self, stage):
+        """Keep the weights up to C<stage>; 0 freezes nothing, 5 everything."""
+        if stage < 2:
+            return
+        last = self.get_layer(TAPS[self.network][1][stage - 2])
+        for layer in self.layers[:self.layers.index(last) + 1]:
+            layer.trainable = False
+
+    def load_imagenet(self, weights):
+        """Take the weights of keras.applications: "imagenet" downloads them, else a notop `.h5` file.
+
+        Raises:
+            UserError: the file is missing or of another network, or the download fails.
+        """
+        constructor = TAPS[self.network][0]
+        if weights != "imagenet" and not Path(weights).is_file():
+            raise UserError(f"{weights}: no such backbone weights; give a .h5 file, 'imagenet' or null")
+        try:
+            source = getattr(keras.applications, constructor)(include_top=False, weights=weights)
+        except Exception as error:  # Keras raises many kinds: URL errors, h5 errors, ValueError
+            raise UserError(f"{weights}: cannot load {constructor} weights ({error})") from None
+        for layer in self.layers:
+            if layer.weights:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+
+    def get_config(self):
+        return {"network": self.network, "preprocessing": self.preprocessing, "name": self.name}

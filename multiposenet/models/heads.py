@@ -1,0 +1,52 @@
+"""The four heads as a configuration describes them; training, merging and the whole graph build them here alike."""
+
+import keras
+
+from multiposenet.models.activity import ActivityClassifier
+from multiposenet.models.backbone import Backbone
+from multiposenet.models.fpn import FPN
+from multiposenet.models.keypoint_subnet import KeypointSubnet
+from multiposenet.models.prn import PoseResidualNetwork
+from multiposenet.models.retinanet import RetinaNetHeads
+from multiposenet.skeleton import get_skeleton
+
+
+def build_backbone(config):
+    """Backbone of a ModelConfig, with random weights."""
+    return Backbone(config.backbone, config.preprocessing)
+
+
+def keypoint_parts(config, backbone):
+    """Pyramid and subnet of the keypoint head."""
+    fpn = FPN(2, backbone.depths, config.fpn_channels, name="keypoint_fpn")
+    maps = len(get_skeleton(config.skeleton)) + 1
+    return fpn, KeypointSubnet(config.fpn_channels, config.subnet_filters, config.fusion_filters, maps)
+
+
+def detector_parts(config, backbone):
+    """Pyramid and RetinaNet heads of the detector."""
+    fpn = FPN(3, backbone.depths[1:], config.fpn_channels, coarse=True, name="detection_fpn")
+    return fpn, RetinaNetHeads(config.fpn_channels, config.head_filters, config.head_depth)
+
+
+def keypoints_model(backbone, fpn, subnet):
+    """What a keypoint weights file holds: pixels -> heatmaps."""
+    image = keras.Input((None, None, 3), name="image")
+    return keras.Model(image, subnet(fpn(backbone(image))), name="keypoints")
+
+
+def detector_model(backbone, fpn, heads):
+    """What a detector weights file holds: [C3, C4, C5] -> regression and classification. The backbone is not in it."""
+    features = [keras.Input((None, None, depth), name=f"C{level}") for level, depth in zip((3, 4, 5), backbone.depths[1:])]
+    return keras.Model(features, heads(fpn(features)), name="detector")
+
+
+def build_prn(config):
+    """Pose Residual Network of a ModelConfig."""
+    return PoseResidualNetwork(len(get_skeleton(config.skeleton)), config.grid, config.prn_hidden, config.prn_dropout)
+
+
+def build_activity(config):
+    """Activity classifier of a ModelConfig."""
+    return ActivityClassifier(2 * len(get_skeleton(config.skeleton)), len(config.activities), config.activity_units,
+                              config.activity_dropout)

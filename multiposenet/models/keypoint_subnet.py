@@ -1,0 +1,60 @@
+"""Heatmaps from the keypoint pyramid, and the intermediate supervision that trains it (METHOD section 3)."""
+
+import keras
+from keras import layers
+
+
+def _upsampled(features, level, name):
+    """To stride 4."""
+    if level == 2:
+        return features
+    return layers.UpSampling2D(2 ** (level - 2), interpolation="nearest", name=name)(features)
+
+
+def _to_heatmaps(maps, name):
+    """Small initial weights: the first heatmaps are near zero, as almost every target cell is."""
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    return layers.Conv2D(maps, 1, kernel_initializer=small, dtype="float32", name=name)
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class KeypointSubnet(keras.Model):
+    """[P2, P3, P4, P5] -> heatmaps (batch, height / 4, width / 4, maps), linear, float32.
+
+    Args:
+        channels: of the pyramid.
+        filters: of the two 3x3 convolutions on each level.
+        fusion_filters: of the 3x3 convolution on the concatenated levels.
+        maps: joints + 1.
+    """
+
+    def __init__(self, channels, filters=128, fusion_filters=512, maps=18, name="keypoint_subnet", **kwargs):
+        pyramid = [keras.Input((None, None, channels), name=f"P{level}") for level in (2, 3, 4, 5)]
+        branches = []
+        for level, features in zip((2, 3, 4, 5), pyramid):
+            for step in "ab":
+                features = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"D{level}{step}")(features)
+            branches.append(_upsampled(features, level, f"D{level}_upsampled"))
+        fused = layers.Concatenate(name="Z")(branches)
+        fused = layers.Conv2D(fusion_filters, 3, padding="same", activation="relu", name="Z_smooth")(fused)
+        heatmaps = _to_heatmaps(maps, "heatmaps")(fused)
+        super().__init__(pyramid, heatmaps, name=name, **kwargs)
+        self.arguments = dict(channels=channels, filters=filters, fusion_filters=fusion_filters, maps=maps)
+
+    def get_config(self):
+        return {**self.arguments, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class IntermediateHeatmaps(keras.Model):
+    """[P2, P3, P4, P5] -> one set of heatmaps from each level at stride 4; only in training."""
+
+    def __init__(self, channels, maps=18, name="intermediate_heatmaps", **kwargs):
+        pyramid = [keras.Input((None, None, channels), name=f"P{level}") for level in (2, 3, 4, 5)]
+        outputs = [_upsampled(_to_heatmaps(maps, f"level{level}")(features), level, f"level{level}_upsampled")
+                   for level, features in zip((2, 3, 4, 5), pyramid)]
+        super().__init__(pyramid, outputs, name=name, **kwargs)
+        self.arguments = dict(channels=channels, maps=maps)
+
+    def get_config(self):
+        return {**self.arguments, "name": self.name}

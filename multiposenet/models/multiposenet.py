@@ -1,0 +1,99 @@
+"""The whole graph: from pixels to boxes, joints and activities in one Keras model (METHOD section 1)."""
+
+import keras
+from keras import ops
+
+from multiposenet.codecs.heatmap import STRIDE
+from multiposenet.config import ModelConfig, parse_config
+from multiposenet.models.activity import PoseVector
+from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
+from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_model, detector_parts,
+                                       keypoint_parts, keypoints_model)
+from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
+from multiposenet.skeleton import get_skeleton
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class PerPerson(keras.layers.Layer):
+    """Applies a model to every person at once: (batch, people, ...) -> (batch, people, ...)."""
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def call(self, x):
+        shape = ops.shape(x)
+        y = self.model(ops.reshape(x, (-1, *x.shape[2:])), training=False)
+        return ops.reshape(y, (shape[0], shape[1], *y.shape[1:]))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:2], *self.model.output_shape[1:])
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class MultiPoseNet(keras.Model):
+    """RGB pixels 0..255 (batch, height, width, 3), sides multiples of 32 -> dict, with n = config.max_people:
+
+    - boxes (batch, n, 4): x1, y1, x2, y2 in pixels, best first, zeros beyond `count`
+    - scores (batch, n)
+    - keypoints (batch, n, K, 3): x, y in pixels, score
+    - activities (batch, n, classes): probabilities
+    - count (batch,): people found
+
+    `dense` (pixels -> heatmaps, boxes, scores) and `people` (those -> the rest) can be called alone, since test-time
+    augmentation averages heatmaps in between.
+
+    Args:
+        config: a ModelConfig, or its dict.
+    """
+
+    def __init__(self, config, name="multiposenet", **kwargs):
+        if not isinstance(config, ModelConfig):
+            config = parse_config(config, "model configuration", ModelConfig)
+        backbone = build_backbone(config)
+        keypoint_fpn, subnet = keypoint_parts(config, backbone)
+        detection_fpn, retinanet = detector_parts(config, backbone)
+        heads = {"keypoints": keypoints_model(backbone, keypoint_fpn, subnet),
+                 "detector": detector_model(backbone, detection_fpn, retinanet),
+                 "prn": build_prn(config), "activity": build_activity(config)}
+
+        image = keras.Input((None, None, 3), name="image")
+        dense = keras.Model(image, _dense(config, image, backbone, keypoint_fpn, subnet, heads["detector"]), name="dense")
+        found = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in dense.output.items()}
+        people = keras.Model(found, _people(config, found, heads["prn"], heads["activity"]), name="people")
+
+        seen = dense(image)
+        super().__init__(image, {"boxes": seen["boxes"], "scores": seen["scores"], **people(seen)}, name=name, **kwargs)
+        self.config, self.heads, self.dense, self.people = config, heads, dense, people
+
+    def get_config(self):
+        return {"config": self.config.model_dump(mode="json"), "name": self.name}
+
+
+def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
+    features = backbone(image)
+    raw = detector(features[1:])
+    boxes = DecodeBoxes(name="decode_boxes")([image, raw["regression"]])
+    boxes, scores = SelectBoxes(config.score_threshold, config.nms_iou, config.max_candidates, config.max_people,
+                                name="select_boxes")([boxes, raw["classification"]])
+    return {"heatmaps": subnet(keypoint_fpn(features)), "boxes": boxes, "scores": scores}
+
+
+def _people(config, found, prn, activity):
+    boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
+    joints = len(get_skeleton(config.skeleton))
+    peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
+    grids = PersonGrids(config.grid, config.box_margin, name="person_grids")([boxes, peaks])
+    masses = PerPerson(prn, name="prn_per_person")(grids)
+    keypoints = AssignJoints(config.grid, config.box_margin, name="assign")([boxes, scores, peaks, masses, heatmaps])
+    vectors = PoseVector(config.pose_min_score, name="pose_vector")([keypoints, boxes])
+    return {"keypoints": keypoints, "activities": PerPerson(activity, name="activity_per_person")(vectors),
+            "count": CountPeople(name="count")(scores)}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class CountPeople(keras.layers.Layer):
+    """Scores (batch, n), zero where nobody is -> (batch,) int32."""
+
+    def call(self, scores):
+        return ops.sum(ops.cast(scores > 0, "int32"), axis=1)

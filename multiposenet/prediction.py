@@ -1,0 +1,127 @@
+"""From pictures to people: letterbox, the one graph, and the way back to the picture's own pixels."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import cv2
+import keras
+import numpy as np
+
+from multiposenet.config import PredictConfig
+from multiposenet.data.pictures import read_picture
+from multiposenet.errors import UserError
+from multiposenet.geometry import Letterbox, xyxy_to_xywh
+from multiposenet.skeleton import get_skeleton
+
+PADDING = 128  # the grey that training knows from outside its pictures
+
+
+@dataclass
+class Person:
+    """One person found, in pixels of the original picture.
+
+    Args:
+        box_xyxy: (4,) float32 edges.
+        box_score: the detector's confidence.
+        keypoints: (K, 3) float32 x, y, score.
+        activity_probabilities: dict name -> probability, empty when activities are not known.
+    """
+
+    box_xyxy: np.ndarray
+    box_score: float
+    keypoints: np.ndarray
+    activity_probabilities: dict = field(default_factory=dict)
+
+    @property
+    def score(self):
+        """Rank of the pose: box score x mean joint score (METHOD section 5)."""
+        return self.box_score * float(self.keypoints[:, 2].mean())
+
+    @property
+    def activity(self):
+        """The likeliest activity, or None."""
+        return max(self.activity_probabilities, key=self.activity_probabilities.get, default=None)
+
+    def as_coco(self, image_id, file_name):
+        """The person's record in a COCO results list, with the activity beside COCO's fields."""
+        keypoints = np.concatenate([self.keypoints[:, :2].round(2), self.keypoints[:, 2:].round(4)], axis=1)
+        return dict(image_id=image_id, file_name=file_name, category_id=1, score=round(self.score, 6),
+                    bbox=_plain(xyxy_to_xywh(self.box_xyxy), 2), box_score=round(self.box_score, 6),
+                    keypoints=_plain(keypoints.ravel(), 4), activity=self.activity,
+                    activity_scores={name: round(value, 4) for name, value in self.activity_probabilities.items()})
+
+
+@dataclass
+class Prediction:
+    """What became of one file: its picture and people, or the error that says why there are none."""
+
+    path: Path
+    picture: Optional[np.ndarray] = None
+    people: list = field(default_factory=list)
+    error: Optional[UserError] = None
+    seconds: dict = field(default_factory=dict)  # "read" and "predict"
+
+
+class Predictor:
+    """Finds the people of whole pictures.
+
+    Args:
+        model: `MultiPoseNet`, or any callable with its outputs and its `config`.
+        config: `PredictConfig`: the size pictures are brought to.
+    """
+
+    def __init__(self, model, config=PredictConfig()):
+        self.model, self.config = model, config
+        self.skeleton = get_skeleton(model.config.skeleton)
+        if isinstance(model, keras.Model):
+            # Only JAX needs its compiler. TensorFlow's XLA would compile anew for every picture size, and on the CPU
+            # its depthwise convolutions are several times slower.
+            model.jit_compile = keras.backend.backend() == "jax"
+
+    def predict(self, picture):
+        """People of one picture, (h, w, 3) uint8 RGB, best box first; all that the model itself lets through."""
+        height, width = picture.shape[:2]
+        letterbox = Letterbox.fit(height, width, self.config.short_side, self.config.long_side)
+        found = self._run(on_canvas(picture, letterbox)[None])
+        count = int(found["count"][0])
+        boxes = letterbox.boxes_to_picture(found["boxes"][0, :count]).clip(0, (width, height, width, height))
+        poses = letterbox.to_picture(found["keypoints"][0, :count])
+        people = [Person(box, float(score), pose, dict(zip(self.model.config.activities, map(float, activities))))
+                  for box, score, pose, activities in
+                  zip(boxes, found["scores"][0], poses, found["activities"][0])]
+        return [person for person in people if (person.box_xyxy[2:] > person.box_xyxy[:2]).all()]  # none in the padding
+
+    def predict_files(self, paths):
+        """Yield a `Prediction` for every path; a file that cannot be read has an `error` and stops nothing."""
+        for path in map(Path, paths):
+            start = time.perf_counter()
+            try:
+                picture = read_picture(path)
+            except UserError as error:
+                yield Prediction(path, error=error)
+                continue
+            read = time.perf_counter()
+            people = self.predict(picture)
+            seconds = {"read": read - start, "predict": time.perf_counter() - read}
+            yield Prediction(path, picture, people, seconds=seconds)
+
+    def _run(self, batch):
+        """(1, H, W, 3) uint8 -> dict of NumPy arrays."""
+        if isinstance(self.model, keras.Model):
+            return self.model.predict_on_batch(batch)
+        return {key: keras.ops.convert_to_numpy(value) for key, value in self.model(batch).items()}
+
+
+def on_canvas(picture, letterbox):
+    """(h, w, 3) uint8 -> (canvas height, canvas width, 3) uint8, padded with grey at the right and bottom."""
+    method = cv2.INTER_AREA if letterbox.scale < 1 else cv2.INTER_LINEAR
+    canvas = np.full((letterbox.canvas_height, letterbox.canvas_width, 3), PADDING, "uint8")
+    canvas[:letterbox.height, :letterbox.width] = cv2.resize(picture, (letterbox.width, letterbox.height),
+                                                             interpolation=method)
+    return canvas
+
+
+def _plain(array, digits):
+    return [round(float(value), digits) for value in array]

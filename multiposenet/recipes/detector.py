@@ -1,0 +1,73 @@
+"""Train the detection pyramid and the RetinaNet heads on the frozen backbone of a keypoint run (METHOD section 4)."""
+
+import keras
+
+from multiposenet import training, weights
+from multiposenet.data.detection import DetectionSource
+from multiposenet.data.sets import read_sets
+from multiposenet.errors import UserError
+from multiposenet.losses import FocalLoss, SmoothL1Loss
+from multiposenet.models.heads import build_backbone, detector_model, detector_parts, keypoint_parts, keypoints_model
+from multiposenet.skeleton import get_skeleton
+
+
+def build(config):
+    """The training graph and the two parts inside it.
+
+    Returns:
+        (trainer, head, backbone): trainer maps pixels to a dict of `regression` and `classification`; head does so
+        from the backbone's features.
+
+    Raises:
+        UserError: the keypoint run is not named, not there, or of another backbone.
+    """
+    backbone = load_backbone(config)
+    backbone.trainable = False  # the keypoint head stands on it too
+    head = detector_model(backbone, *detector_parts(config.model, backbone))
+    if config.train.init:
+        weights.load_head("detector", head, config.train.init)
+    image = keras.Input((None, None, 3), name="image")
+    features = backbone(image, training=False)
+    return keras.Model(image, head(features[1:]), name="detector_training"), head, backbone
+
+
+def load_backbone(config):
+    """The backbone as the keypoint run `train.keypoints` left it.
+
+    Raises:
+        UserError: see `build`.
+    """
+    if not config.train.keypoints:
+        raise UserError("train.keypoints is not set: the detector needs the run folder of train_keypoints.py, whose "
+                        "backbone it stands on")
+    manifest, file = weights.read_manifest("keypoints", config.train.keypoints)
+    theirs = manifest["config"].model
+    for field in ("backbone", "preprocessing", "fpn_channels"):
+        ours, other = getattr(config.model, field), getattr(theirs, field)
+        if ours != other:
+            raise UserError(f"{file} was trained with model.{field} = {other!r}, this configuration says {ours!r}: "
+                            "the two could never be merged; use the same value")
+    backbone = build_backbone(theirs)
+    weights.load_head("keypoints", keypoints_model(backbone, *keypoint_parts(theirs, backbone)), config.train.keypoints)
+    if weights.backbone_sha256(backbone) != manifest["backbone_sha256"]:
+        raise UserError(f"{file}: its backbone is not the one its manifest names; take both files from one run")
+    return backbone
+
+
+def train(config, workdir, resume=False):
+    """Train as configured and write the head; returns its figures.
+
+    Raises:
+        UserError: see `build`, `training.fit`, `read_sets`.
+    """
+    training.prepare(config)
+    train_pictures, held_out = read_sets(config.data, get_skeleton(config.model.skeleton))
+    source = DetectionSource(train_pictures, config)
+    validation = DetectionSource(held_out, config, varied=False) if held_out else None
+    model, head, backbone = build(config)
+    losses = {"regression": SmoothL1Loss(config.loss.smooth_l1_sigma),
+              "classification": FocalLoss(config.loss.focal_alpha, config.loss.focal_gamma)}
+    training.compile_model(model, losses, config, training.steps_per_epoch(source, config))
+    metrics = training.fit(model, source, validation, config, workdir, resume)
+    weights.save_head("detector", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
+    return metrics

@@ -1,0 +1,29 @@
+"""Train the Pose Residual Network on annotations alone; no picture is opened (METHOD section 5)."""
+
+from multiposenet import training, weights
+from multiposenet.codecs.person_grid import ENCODER
+from multiposenet.data.prn import PrnSource
+from multiposenet.data.sets import read_sets
+from multiposenet.models.heads import build_prn
+from multiposenet.models.prn import PersonGridLoss
+from multiposenet.skeleton import get_skeleton
+
+
+def train(config, workdir, resume=False):
+    """Train as configured and write the head; returns its figures.
+
+    Raises:
+        UserError: see `read_sets`, `PrnSource`, `training.fit`, `weights.load_head`.
+    """
+    training.prepare(config)
+    skeleton = get_skeleton(config.model.skeleton)
+    pictures, held_out = read_sets(config.data, skeleton, with_images=False)
+    source = PrnSource(pictures, config, skeleton)
+    validation = PrnSource(held_out, config, skeleton, varied=False) if held_out else None
+    model = build_prn(config.model)
+    if config.train.init:
+        weights.load_head("prn", model, config.train.init)
+    training.compile_model(model, PersonGridLoss(), config, training.steps_per_epoch(source, config))
+    metrics = training.fit(model, source, validation, config, workdir, resume)
+    weights.save_head("prn", model, workdir, config, metrics, encoder=ENCODER)
+    return metrics

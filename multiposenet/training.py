@@ -1,0 +1,261 @@
+"""One training loop for all heads: checkpoints, exact resume, clean interruption, logs.
+
+Every step's batch is a function of the seed and the step (data/batches.py) and the optimizer counts the steps, so a
+run that was killed continues from its last checkpoint to the losses that an unbroken run gives.
+"""
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import keras
+
+from multiposenet.config import load_config, save_config
+from multiposenet.data.batches import Batches
+from multiposenet.errors import UserError
+
+LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
+
+
+class Adam(keras.optimizers.Adam):
+    """Adam whose moving average of the weights is used for checkpoints and validation only."""
+
+    def finalize_variable_values(self, var_list):
+        """Keras calls this at the end of every `fit`, here of every epoch: the training weights must stay."""
+
+    def use_average(self, variables):
+        """Overwrite the variables with their moving average, if one is kept."""
+        super().finalize_variable_values(variables)
+
+
+def prepare(config):
+    """Seed and precision; call before the model is built."""
+    keras.utils.set_random_seed(config.train.seed)
+    keras.config.set_dtype_policy(config.train.precision)
+
+
+def steps_per_epoch(source, config):
+    """Optimizer steps that make one epoch."""
+    return config.train.steps_per_epoch or Batches(source, config.train.batch_size).steps_per_epoch
+
+
+def learning_rate(train, steps):
+    """The configured schedule over `steps` optimizer steps an epoch."""
+    schedules = keras.optimizers.schedules
+    if train.schedule == "cosine":
+        total = train.epochs * steps
+        warmup = min(train.warmup_steps, total // 2)
+        start = train.learning_rate / 100 if warmup else train.learning_rate
+        return schedules.CosineDecay(start, total - warmup, warmup_target=train.learning_rate if warmup else None,
+                                     warmup_steps=warmup)
+    if train.schedule == "step":
+        return schedules.ExponentialDecay(train.learning_rate, max(1, round(train.decay_epochs * steps)),
+                                          train.decay_rate, staircase=True)
+    return train.learning_rate
+
+
+def compile_model(model, losses, config, steps, loss_weights=None, metrics=None):
+    """Compile with the configured optimizer. `losses`: dict by output name, or one loss."""
+    train = config.train
+    optimizer = Adam(learning_rate(train, steps), global_clipnorm=train.clip_norm, use_ema=train.ema > 0,
+                     ema_momentum=train.ema or 0.99)
+    model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=train.jit_compile)
+
+
+def fit(model, source, validation, config, workdir, resume=False):
+    """Train a compiled model; it ends with the best weights loaded.
+
+    Args:
+        model: a compiled keras.Model.
+        source: `Source` to train on.
+        validation: `Source` that picks the best epoch, or None: then the training loss does.
+        config: `Config`.
+        workdir: run folder; gets config.yaml, log.csv, tensorboard/, last and best weights, state.json.
+        resume: continue the run of that folder.
+
+    Returns:
+        Dict of the best epoch's figures.
+
+    Raises:
+        UserError: the folder holds another run, nothing to resume, or a loss that is not finite.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the checkpoint was written.
+    """
+    workdir, steps = Path(workdir), steps_per_epoch(source, config)
+    state = _open_run(model, config, workdir, resume)
+    total = config.train.epochs * steps
+    guard, loggers = _StepGuard(), _loggers(model, workdir, config, state)
+    with guard.signals():
+        while (step := _step(model)) < total:
+            epoch = step // steps
+            batches = Batches(source, config.train.batch_size, config.train.seed, step, (epoch + 1) * steps,
+                              workers=config.train.workers)
+            guard.batches = batches
+            history = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[guard], verbose=2 - _tty())
+            if guard.interrupted:
+                _save(model, workdir, state)
+                raise KeyboardInterrupt(f"stopped at step {_step(model)} of {total}; continue with --resume")
+            logs = {key: values[-1] for key, values in history.history.items()}
+            logs.update(_validate(model, validation, config))
+            _keep_best(model, workdir, state, epoch, logs)
+            loggers.on_epoch_end(epoch, logs)
+            state["plateau"] = _plateau_state(loggers)
+            _save(model, workdir, state)
+    loggers.on_train_end()
+    model.load_weights(workdir / BEST)
+    return state["best"]
+
+
+def _open_run(model, config, workdir, resume):
+    workdir.mkdir(parents=True, exist_ok=True)
+    model.optimizer.build(model.trainable_variables)
+    if not resume:
+        if (workdir / LAST).exists():
+            raise UserError(f"{workdir} holds a run already: add --resume to continue it, or choose another folder")
+        save_config(config, workdir / "config.yaml")
+        return {"best": None, "plateau": None}
+    if not (workdir / LAST).exists():
+        raise UserError(f"{workdir}: no {LAST} to resume from")
+    _check_same_run(config, load_config(workdir / "config.yaml"), workdir)
+    model.load_weights(workdir / LAST)
+    return json.loads((workdir / STATE).read_text())
+
+
+def _check_same_run(config, before, workdir):
+    """Only what cannot change the losses may differ: the length of a constant-rate run, workers, root of the data."""
+    def fixed(c):
+        tree = c.model_dump()
+        for key in ("workers", *(() if c.train.schedule == "cosine" else ("epochs",))):
+            tree["train"].pop(key)
+        tree["data"].pop("root")
+        return tree
+
+    different = [section for section, value in fixed(config).items() if fixed(before)[section] != value]
+    if different:
+        raise UserError(f"{workdir}/config.yaml differs from this configuration in: {', '.join(different)}; "
+                        "resume with the same one, or start a new run with train.init")
+
+
+def _step(model):
+    return int(model.optimizer.iterations)
+
+
+def _tty():
+    """A live progress bar with ETA in a terminal, one line an epoch in a log file."""
+    return os.isatty(1)
+
+
+def _save(model, workdir, state):
+    _write_weights(model, workdir / LAST)
+    replace_text(workdir / STATE, json.dumps(state, indent=1))
+
+
+def _write_weights(model, path):
+    """Whole or not at all: a full disk or a kill leaves the previous file."""
+    temporary = path.with_name("writing." + path.name)
+    try:
+        model.save_weights(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot write the checkpoint ({error}); free some space, then --resume") from None
+
+
+def replace_text(path, text):
+    """Write a text file whole or not at all."""
+    temporary = Path(path).with_name("writing." + Path(path).name)
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Inside, the model has the moving average of its weights, if its optimizer keeps one."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    training = [variable.numpy() if hasattr(variable, "numpy") else variable for variable in model.trainable_variables]
+    optimizer.use_average(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, training):
+            variable.assign(value)
+
+
+def _validate(model, validation, config):
+    if not validation:
+        return {}
+    batches = Batches(validation, config.train.batch_size, config.train.seed, augment=False)
+    with averaged(model):
+        figures = model.evaluate(batches, return_dict=True, verbose=0)
+    return {f"val_{key}": value for key, value in figures.items()}
+
+
+def _keep_best(model, workdir, state, epoch, logs):
+    best = state["best"]
+    watched = "val_loss" if "val_loss" in logs else "loss"
+    if best is None or logs[watched] < best[watched]:
+        state["best"] = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
+        with averaged(model):
+            _write_weights(model, workdir / BEST)
+
+
+def _loggers(model, workdir, config, state):
+    """Keras' own callbacks, told of whole epochs only, so that they outlive the `fit` of one epoch."""
+    callbacks = [keras.callbacks.CSVLogger(workdir / "log.csv", append=True)]
+    if config.train.schedule == "plateau":
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", config.train.decay_rate, config.train.patience))
+    if all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard")):  # Keras' callback needs both
+        callbacks.append(keras.callbacks.TensorBoard(workdir / "tensorboard"))
+    callbacks = keras.callbacks.CallbackList(callbacks, model=model)
+    callbacks.on_train_begin()
+    for callback in callbacks.callbacks:
+        if isinstance(callback, keras.callbacks.ReduceLROnPlateau) and state["plateau"]:
+            vars(callback).update(state["plateau"])
+    return callbacks
+
+
+def _plateau_state(loggers):
+    for callback in loggers.callbacks:
+        if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
+            return {"best": float(callback.best), "wait": callback.wait, "cooldown_counter": callback.cooldown_counter}
+    return None
+
+
+class _StepGuard(keras.callbacks.Callback):
+    """Stops at a loss that is not finite, and after the step in which a signal came."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches, self.interrupted = None, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            names = ", ".join(self.batches.names(self.batches.first + batch))
+            raise UserError(f"the loss became {logs['loss']} at step {self.batches.first + batch}, on: {names}. "
+                            "Look at these samples, or lower train.learning_rate")
+        if self.interrupted:
+            self.model.stop_training = True
+
+    @contextlib.contextmanager
+    def signals(self):
+        """Ctrl-C and SIGTERM ask for a stop after the running step; a second one stops at once."""
+        def ask(number, frame):
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        try:
+            previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread, e.g. in a notebook's worker
+            previous = {}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

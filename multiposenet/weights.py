@@ -1,0 +1,227 @@
+"""Weights: a head's file with its manifest, and the merge of all heads into one `.keras` model."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from datetime import date
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+import multiposenet
+from multiposenet.config import HEADS, Config, parse_config
+from multiposenet.errors import UserError
+from multiposenet.training import replace_text
+
+# The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
+_BACKBONE = ("backbone", "preprocessing", "fpn_channels")
+FIELDS = {
+    "keypoints": (*_BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "extra_channel"),
+    "detector": (*_BACKBONE, "head_filters", "head_depth"),
+    "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
+    "activity": ("skeleton", "activities", "activity_units"),
+}
+
+
+def backbone_sha256(backbone):
+    """Fingerprint of a backbone's weights, the same whatever file they came from."""
+    digest = hashlib.sha256()
+    for weight in backbone.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight), "float32").tobytes())
+    return digest.hexdigest()
+
+
+def save_head(head, model, workdir, config, metrics, encoder=None, backbone_sha256=None):
+    """Write `<head>.weights.h5` and its manifest `<head>.json` into a run folder.
+
+    Args:
+        head: one of `HEADS`.
+        model: keras.Model of the head alone.
+        config: the run's `Config`.
+        metrics: dict of figures to keep with the weights.
+        encoder: name of the person-grid encoder (PRN).
+        backbone_sha256: fingerprint of the backbone the head stands on (keypoints, detector).
+    """
+    workdir = Path(workdir)
+    manifest = dict(head=head, version=multiposenet.__version__, date=date.today().isoformat(),
+                    skeleton=config.model.skeleton, encoder=encoder, backbone_sha256=backbone_sha256,
+                    data=[entry.model_dump() for entry in config.data.sets], metrics=metrics,
+                    config=config.model_dump(mode="json"))
+    temporary = workdir / f"writing.{head}.weights.h5"
+    model.save_weights(temporary)
+    os.replace(temporary, workdir / f"{head}.weights.h5")
+    replace_text(workdir / f"{head}.json", json.dumps(manifest, indent=1))
+
+
+def read_manifest(head, path):
+    """Manifest of a head's weights, given the run folder or the weights file.
+
+    Returns:
+        (manifest dict with `config` parsed, path of the weights file).
+
+    Raises:
+        UserError: weights or manifest are missing, broken, or of another head.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    weights, file = folder / f"{head}.weights.h5", folder / f"{head}.json"
+    if not weights.is_file():
+        raise UserError(f"{path}: no {head}.weights.h5 there; run train_{head}.py first, or finish it with --resume")
+    try:
+        manifest = json.loads(file.read_text())
+        manifest["config"] = parse_config(manifest["config"], file, Config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file}: missing or damaged manifest ({error}); it belongs beside {weights.name}") from None
+    if manifest.get("head") != head:
+        raise UserError(f"{file}: a manifest of {manifest.get('head')!r}, expected {head!r}")
+    return manifest, weights
+
+
+def load_head(head, model, path):
+    """Load a head's weights into a model of the same shape.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: weights that are missing, damaged or do not fit.
+    """
+    manifest, weights = read_manifest(head, path)
+    try:
+        model.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{weights}: does not fit this {head} model: {_first_line(error)}") from None
+    return manifest
+
+
+def merge(paths, output, half=False):
+    """Merge the heads' weights into one end-to-end `.keras` file.
+
+    Args:
+        paths: dict head -> run folder or weights file, all of `HEADS`.
+        output: path of the `.keras` file.
+        half: store the weights in float16; they are loaded as float32 again.
+
+    Raises:
+        UserError: parts that stand on different backbones or do not fit each other; both files are named.
+    """
+    from multiposenet.codecs.person_grid import ENCODER
+    from multiposenet.models.multiposenet import MultiPoseNet
+
+    if not str(output).endswith(".keras"):
+        raise UserError(f"{output}: the merged model's name must end in .keras")
+    manifests, files = {}, {}
+    for head in HEADS:
+        manifests[head], files[head] = read_manifest(head, paths[head])
+    _check_backbones(manifests, files)
+    if manifests["prn"]["encoder"] != ENCODER:
+        raise UserError(f"{files['prn']}: trained with person grids {manifests['prn']['encoder']!r}, this version makes "
+                        f"{ENCODER!r}; train the PRN again")
+    model = MultiPoseNet(_merged_config(manifests, files))
+    for head in HEADS:
+        load_head(head, model.heads[head], files[head])
+    save_model(model, output, half)
+    return model
+
+
+def save_model(model, output, half=False):
+    """Save a `MultiPoseNet` whole or not at all; `half` stores its weights in float16."""
+    output = Path(output)
+    temporary = output.with_name("writing." + output.name)
+    model.save(temporary)
+    if half:
+        _halve(temporary)
+    os.replace(temporary, output)
+
+
+def load_model(path):
+    """Open a merged `.keras` file in Keras' safe mode.
+
+    Raises:
+        UserError: no such file, or not a model of this package.
+    """
+    from multiposenet.models.multiposenet import MultiPoseNet  # registers every class
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such model file; make one with merge_weights.py")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a model this version can open: {_first_line(error)}") from None
+    if not isinstance(model, MultiPoseNet):
+        raise UserError(f"{path}: a {type(model).__name__}, not a merged MultiPoseNet")
+    return model
+
+
+def load_pretrained(name_or_path):
+    """The model shipped under a preset's name, or the one in a `.keras` file.
+
+    Raises:
+        UserError: neither.
+    """
+    shipped = Path(__file__).with_name("pretrained") / f"{name_or_path}.keras"
+    if not shipped.is_file() and not str(name_or_path).endswith(".keras"):
+        known = sorted(path.stem for path in shipped.parent.glob("*.keras"))
+        raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known) or 'none'}); "
+                        "give a name or a .keras file")
+    return load_model(shipped if shipped.is_file() else name_or_path)
+
+
+def _check_backbones(manifests, files):
+    ours, theirs = manifests["keypoints"]["backbone_sha256"], manifests["detector"]["backbone_sha256"]
+    if ours != theirs:
+        raise UserError(f"{files['keypoints']} and {files['detector']} stand on different backbones, so merging them would "
+                        "silently spoil one of them. Train the detector again on this keypoint run: "
+                        f"train_detector.py --set train.keypoints={files['keypoints'].parent}")
+
+
+def _merged_config(manifests, files):
+    chosen = {}
+    for head in HEADS:
+        model = manifests[head]["config"].model
+        for field in FIELDS[head]:
+            value = getattr(model, field)
+            owner = next((other for other in HEADS if other in chosen and field in chosen[other]), None)
+            if owner and chosen[owner][field] != value:
+                raise UserError(f"{files[owner]} has {field} = {chosen[owner][field]!r}, {files[head]} has {value!r}: "
+                                "train one of them again with the other's setting")
+            chosen.setdefault(head, {})[field] = value
+    base = manifests["keypoints"]["config"].model
+    return base.model_copy(update={key: value for fields in chosen.values() for key, value in fields.items()})
+
+
+def _halve(path):
+    """Rewrite a `.keras` archive with float16 arrays; Keras casts them to the variables' type on loading."""
+    folder = path.with_name(path.name + ".parts")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    _halve_h5(folder / "model.weights.h5")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part in sorted(folder.iterdir()):
+            archive.write(part, part.name)
+    shutil.rmtree(folder)
+
+
+def _halve_h5(path):
+    small = path.with_name("half.h5")
+    with h5py.File(path) as source, h5py.File(small, "w") as target:
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                group = target.require_group(name)
+            else:
+                single = item.dtype == np.float32
+                group = target.create_dataset(name, data=item[()].astype(np.float16) if single else item[()])
+            group.attrs.update(item.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+    os.replace(small, path)
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,37 @@
+"""Installation: `pip install -e .` from a checkout, with extras `demo`, `retinanet`, `test`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
+DEMO = ["scikit-image"]  # the pictures of infer.py --sample
+
+setup(
+    name="multiposenet",
+    version=next(line.split('"')[1] for line in (HERE / "multiposenet/__init__.py").read_text().splitlines()
+                 if line.startswith("__version__")),
+    description="MultiPoseNet for Keras: people, their joints and their activity from one look at a picture",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["multiposenet", "multiposenet.*"]),
+    package_data={"multiposenet": ["pretrained/*"]},
+    install_requires=["tensorflow>=2.16", "keras>=3.15", "numpy", "opencv-python-headless", "pycocotools", "scikit-learn",
+                      "matplotlib", "tqdm", "pyyaml", "pydantic>=2", "pillow", "h5py", "supervision", "tensorboard"],
+    extras_require={
+        "demo": DEMO,
+        "retinanet": RETINANET,
+        "test": ["pytest", "jax", *DEMO, *RETINANET],
+    },
+    entry_points={"console_scripts": [
+        "multiposenet-infer = multiposenet.commands.infer:main",
+        "multiposenet-train-keypoints = multiposenet.commands.train:keypoints",
+        "multiposenet-train-detector = multiposenet.commands.train:detector",
+        "multiposenet-train-prn = multiposenet.commands.train:prn",
+        "multiposenet-train-activity = multiposenet.commands.train:activity",
+        "multiposenet-merge-weights = multiposenet.commands.merge:main",
+    ]},
+)

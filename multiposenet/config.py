@@ -161,7 +161,7 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 head_filters=64, head_depth=3, prn_hidden=96, activity_units=(512, 128)),
+                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(512, 128)),
 }
 
 

@@ -30,7 +30,7 @@ def draw_people(picture, people, skeleton, joint_threshold=0.1):
     if not people:
         return canvas
     side = np.prod(canvas.shape[:2]) ** 0.5
-    thickness = max(1, round(side / 250))
+    thickness = max(1, round(side / 300))
     colors = sv.ColorPalette([sv.Color(*_bgr(i)) for i in range(len(people))])
     edges = [(a + 1, b + 1) for a, b in skeleton.limb_indices]  # supervision counts joints from 1
     by_person = dict(color=colors, color_lookup=sv.ColorLookup.INDEX)
@@ -42,7 +42,7 @@ def draw_people(picture, people, skeleton, joint_threshold=0.1):
         limbs = sv.EdgeAnnotator(colors.by_idx(i), thickness, edges)
         dots = sv.VertexAnnotator(sv.Color.WHITE, radius=thickness)
         canvas = dots.annotate(limbs.annotate(canvas, joints), joints)
-    text = max(0.4, side / 1000)
+    text = max(0.4, side / 1200)
     labels = sv.LabelAnnotator(text_color=sv.Color.BLACK, text_scale=text, text_thickness=max(1, round(1.5 * text)),
                                text_padding=round(6 * text), smart_position=True, **by_person)
     return labels.annotate(canvas, boxes, [_caption(person) for person in people])

@@ -17,6 +17,7 @@ import keras
 from multiposenet.config import load_config, save_config
 from multiposenet.data.batches import Batches
 from multiposenet.errors import UserError
+from multiposenet.files import replacing, write_whole
 
 LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
 
@@ -94,7 +95,8 @@ def fit(model, source, validation, config, workdir, resume=False):
             batches = Batches(source, config.train.batch_size, config.train.seed, step, (epoch + 1) * steps,
                               workers=config.train.workers)
             guard.batches = batches
-            history = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[guard], verbose=2 - _tty())
+            history = model.fit(batches, initial_epoch=epoch, epochs=config.train.epochs, shuffle=False,
+                                callbacks=[guard], verbose=2 - _tty())
             if guard.interrupted:
                 _save(model, workdir, state)
                 raise KeyboardInterrupt(f"stopped at step {_step(model)} of {total}; continue with --resume")
@@ -121,7 +123,10 @@ def _open_run(model, config, workdir, resume):
         raise UserError(f"{workdir}: no {LAST} to resume from")
     _check_same_run(config, load_config(workdir / "config.yaml"), workdir)
     model.load_weights(workdir / LAST)
-    return json.loads((workdir / STATE).read_text())
+    state = json.loads((workdir / STATE).read_text())
+    for seed, value in zip(_dropout_seeds(model), state["seeds"]):
+        seed.assign(value)
+    return state
 
 
 def _check_same_run(config, before, workdir):
@@ -150,25 +155,18 @@ def _tty():
 
 def _save(model, workdir, state):
     _write_weights(model, workdir / LAST)
-    replace_text(workdir / STATE, json.dumps(state, indent=1))
+    state["seeds"] = [keras.ops.convert_to_numpy(seed).tolist() for seed in _dropout_seeds(model)]
+    write_whole(workdir / STATE, json.dumps(state, indent=1))
+
+
+def _dropout_seeds(model):
+    """States of the model's random layers: Keras leaves them out of weights files."""
+    return [variable for variable in model.variables if "seed_generator" in variable.path]
 
 
 def _write_weights(model, path):
-    """Whole or not at all: a full disk or a kill leaves the previous file."""
-    temporary = path.with_name("writing." + path.name)
-    try:
+    with replacing(path) as temporary:
         model.save_weights(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write the checkpoint ({error}); free some space, then --resume") from None
-
-
-def replace_text(path, text):
-    """Write a text file whole or not at all."""
-    temporary = Path(path).with_name("writing." + Path(path).name)
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -228,7 +226,7 @@ def _plateau_state(loggers):
 
 
 class _StepGuard(keras.callbacks.Callback):
-    """Stops at a loss that is not finite, and after the step in which a signal came."""
+    """Ends every `fit` after one epoch, after the step in which a signal came, or at a loss that is not finite."""
 
     def __init__(self):
         super().__init__()
@@ -241,6 +239,9 @@ class _StepGuard(keras.callbacks.Callback):
                             "Look at these samples, or lower train.learning_rate")
         if self.interrupted:
             self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
 
     @contextlib.contextmanager
     def signals(self):

@@ -15,7 +15,7 @@ import numpy as np
 import multiposenet
 from multiposenet.config import HEADS, Config, parse_config
 from multiposenet.errors import UserError
-from multiposenet.training import replace_text
+from multiposenet.files import replacing, write_whole
 
 # The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
 _BACKBONE = ("backbone", "preprocessing", "fpn_channels")
@@ -51,10 +51,9 @@ def save_head(head, model, workdir, config, metrics, encoder=None, backbone_sha2
                     skeleton=config.model.skeleton, encoder=encoder, backbone_sha256=backbone_sha256,
                     data=[entry.model_dump() for entry in config.data.sets], metrics=metrics,
                     config=config.model_dump(mode="json"))
-    temporary = workdir / f"writing.{head}.weights.h5"
-    model.save_weights(temporary)
-    os.replace(temporary, workdir / f"{head}.weights.h5")
-    replace_text(workdir / f"{head}.json", json.dumps(manifest, indent=1))
+    with replacing(workdir / f"{head}.weights.h5") as temporary:
+        model.save_weights(temporary)
+    write_whole(workdir / f"{head}.json", json.dumps(manifest, indent=1))
 
 
 def read_manifest(head, path):
@@ -131,12 +130,10 @@ def merge(paths, output, half=False):
 
 def save_model(model, output, half=False):
     """Save a `MultiPoseNet` whole or not at all; `half` stores its weights in float16."""
-    output = Path(output)
-    temporary = output.with_name("writing." + output.name)
-    model.save(temporary)
-    if half:
-        _halve(temporary)
-    os.replace(temporary, output)
+    with replacing(output) as temporary:
+        model.save(temporary)
+        if half:
+            _halve(temporary)
 
 
 def load_model(path):

@@ -21,7 +21,7 @@ def close(a, b, most=12):
     return a.shape == b.shape and a.dtype == np.uint8 and np.abs(a.astype(int) - b).max() <= most
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "A.JPG", "a.png", "a.PNG", "a.bmp", "a.tif", "a.webp", "a.ppm", "noextension"])
+@pytest.mark.parametrize("name", ["a.jpg", "A.JPG", "a.png", "a.PNG", "a.bmp", "a.tif", "a.webp", "a.ppm", "plain"])
 def test_formats(tmp_path, gradient, name):
     kind = None if "." in name else "PNG"
     Image.fromarray(gradient).save(tmp_path / name, kind, **({"quality": 95} if name.lower().endswith("jpg") else {}))
@@ -94,8 +94,8 @@ def bad_files(tmp_path, gradient):
     (tmp_path / "text.jpg").write_text("not a picture at all\n" * 50)
     (tmp_path / "folder.jpg").mkdir()
     Image.fromarray(np.zeros((9, 9), "float32")).save(tmp_path / "float.tif")
-    return {"empty.jpg": "is empty", "text.jpg": "not a picture", "folder.jpg": "not a file", "missing.jpg": "no such file",
-            "float.tif": "8-bit", "altered.png": "copy it again"} | {
+    return {"empty.jpg": "is empty", "text.jpg": "not a picture", "folder.jpg": "not a file",
+            "missing.jpg": "no such file", "float.tif": "8-bit", "altered.png": "copy it again"} | {
                 path.name: "picture|copy it again" for path in tmp_path.glob("cut*")}
 
 
@@ -153,8 +153,10 @@ def test_find_pictures(tree):
     assert names(find_pictures([tree / "notes.txt"])) == ["notes.txt"]  # named outright: reading it will tell
 
 
-@pytest.mark.parametrize("pattern, says", [("nothing", "no picture lies in this folder"), ("*.gif", "no picture matches"),
-                                           ("*.txt", "no picture matches"), ("gone.png", "no such file or folder")])
+@pytest.mark.parametrize("pattern, says", [
+    ("nothing", "no picture lies in this folder"), ("*.gif", "no picture matches"), ("*.txt", "no picture matches"),
+    ("gone.png", "no such file or folder"),
+])
 def test_nothing_found(tree, pattern, says):
     with pytest.raises(UserError, match=says):
         find_pictures([tree, tree / pattern])

@@ -24,7 +24,8 @@ def picture(i, *people):
 def pictures():
     rng = np.random.default_rng(0)
     near = [person(rng), person(rng, 3, (150, 60, 250, 240))]
-    return [picture(1, *near), picture(2), picture(3, person(rng, 6), person(rng, 17, crowd=True)), picture(4, person(rng))]
+    with_crowd = [person(rng, 6), person(rng, 17, crowd=True)]
+    return [picture(1, *near), picture(2), picture(3, *with_crowd), picture(4, person(rng))]
 
 
 def config(*overrides):
@@ -45,9 +46,8 @@ def test_input_shows_everybody_and_target_the_owner(pictures):
     settings = config()
     x, y = PrnSource(pictures, settings, COCO17).load(np.array([0, 2, 1]), np.random.default_rng(0))
     place = settings.model.grid, settings.model.box_margin
-    for i, owner, group in ((0, pictures[0].people[0], pictures[0].people), (1, pictures[3].people[0], pictures[3].people),
-                            (2, pictures[2].people[0], pictures[2].people[:1])):
-        everybody = np.stack([member.keypoints for member in group])
+    for i, group in enumerate([pictures[0].people, pictures[3].people, pictures[2].people[:1]]):
+        owner, everybody = group[0], np.stack([member.keypoints for member in group])
         np.testing.assert_array_equal(x[i], encode(owner.box_xyxy[None], everybody[None], *place, 1)[0])
         np.testing.assert_array_equal(y[i], encode(owner.box_xyxy[None], owner.keypoints[None, None], *place, 2)[0])
 

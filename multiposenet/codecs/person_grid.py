@@ -16,9 +16,9 @@ TRUNCATE = 4.0  # of the Gaussian, in sigmas
 
 def blur_matrix(size, sigma):
     """(size, size) float32 B: B @ v blurs v with a normalised Gaussian; beyond the border it sees zeros."""
-    blur, center = np.zeros((size, size), "float32"), np.arange(size)
-    near, weight = _spread(center, size, sigma)
-    np.add.at(blur, (center[:, None], near), weight)
+    blur, center = np.zeros((size, size), "float32"), np.arange(size)[:, None]
+    near, weight = _spread(center, size, sigma, axis=1)
+    np.add.at(blur, (center, near), weight)
     return blur
 
 
@@ -67,16 +67,16 @@ def encode(boxes_xyxy, keypoints, grid, margin, sigma):
     """
     keypoints = np.asarray(keypoints, "float32")
     rows, columns, inside = locate(boxes_xyxy, keypoints, grid, margin)
-    person, candidate, joint = np.nonzero(inside & (keypoints[..., 2] > 0))
-    at = person, candidate, joint
+    seen = np.nonzero(inside & (keypoints[..., 2] > 0))
     shape = (len(keypoints), *grid, keypoints.shape[2])
-    cells = np.unique(np.ravel_multi_index((person, rows[at], columns[at], joint), shape))
-    person, row, column, joint = np.unravel_index(cells, shape)
-    rows, row_weights = _spread(row, grid[0], sigma)  # as the matrices do, but only where it is not zero: faster
-    columns, column_weights = _spread(column, grid[1], sigma)
-    near = np.ravel_multi_index((person[:, None, None], rows[:, :, None], columns[:, None], joint[:, None, None]), shape)
+    cells = np.unique(np.ravel_multi_index((seen[0], rows[seen], columns[seen], seen[2]), shape))
+    person, row, column, joint = (index[:, None, None] for index in np.unravel_index(cells, shape))
+    # The two matrices' product, only where it is not zero: three times faster.
+    near_rows, row_weights = _spread(row, grid[0], sigma, axis=1)
+    near_columns, column_weights = _spread(column, grid[1], sigma, axis=2)
+    near = np.ravel_multi_index((person, near_rows, near_columns, joint), shape)
     grids = np.zeros(shape, "float32")
-    np.add.at(grids.reshape(-1), near.ravel(), (row_weights[:, :, None] * column_weights[:, None]).ravel())
+    np.add.at(grids.reshape(-1), near.ravel(), (row_weights * column_weights).ravel())
     return grids
 
 
@@ -88,11 +88,11 @@ def decode(boxes_xyxy, rows, columns, grid):
     return boxes[..., :2] + share * (boxes[..., 2:] - boxes[..., :2]) - np.float32(0.5)
 
 
-def _spread(cells, size, sigma):
-    """A normalised Gaussian around each cell: (..., taps) cells and weights, 0 beyond the border."""
+def _spread(cells, size, sigma, axis):
+    """A normalised Gaussian around each cell, along an `axis` of length 1: cells and weights, 0 beyond the border."""
     reach = int(TRUNCATE * sigma + 0.5)
-    offsets = np.arange(-reach, reach + 1)
+    offsets = np.expand_dims(np.arange(-reach, reach + 1), [i for i in range(cells.ndim) if i != axis])
     taps = np.exp(-0.5 * (offsets / sigma) ** 2)
-    near = np.asarray(cells)[..., None] + offsets
+    near = cells + offsets
     weights = np.where((near >= 0) & (near < size), taps / taps.sum(), 0).astype("float32")
     return np.clip(near, 0, size - 1), weights

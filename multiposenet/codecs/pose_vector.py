@@ -24,13 +24,13 @@ def encode(keypoints, boxes_xyxy, min_score):
     present = (scores > 0) & (scores >= min_score) & np.all(sides > 0, axis=-1, keepdims=True)
     edges = keypoints[..., :2] + np.float32(0.5)  # from pixel centres to the boxes' edge coordinates
     shares = np.clip((edges - boxes[..., :2]) / np.where(sides > 0, sides, 1), LOW, HIGH)
-    return np.where(present, shares, 0).reshape(*keypoints.shape[:-2], -1)
+    return np.where(present, shares, 0).reshape(*keypoints.shape[:-2], 2 * keypoints.shape[-2])
 
 
 def decode(vectors, boxes_xyxy):
     """Inverse of `encode`: (..., 2 K), (..., 4) -> (..., K, 3) x, y in pixels and v, 1 or 0 (then x = y = 0)."""
     vectors, boxes = np.asarray(vectors, "float32"), np.asarray(boxes_xyxy, "float32")[..., None, :]
-    shares = vectors.reshape(*vectors.shape[:-1], -1, 2)
+    shares = vectors.reshape(*vectors.shape[:-1], vectors.shape[-1] // 2, 2)
     present = np.any(shares != 0, axis=-1, keepdims=True)
     points = boxes[..., :2] + shares * (boxes[..., 2:] - boxes[..., :2]) - np.float32(0.5)
     return np.concatenate([points, np.ones_like(points[..., :1])], axis=-1) * present

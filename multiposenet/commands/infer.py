@@ -44,7 +44,7 @@ def _parser():
     parser.add_argument("--weights", default="lite", help="shipped weights by name, or a .keras file (default: lite)")
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
-    parser.add_argument("--joint-score", type=float, help="joints drawn have at least this score (predict.joint_threshold)")
+    parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")
     parser.add_argument("--no-draw", action="store_false", dest="draw", help=f"write {RESULTS} alone")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--sample", action="store_true", help="two pictures that come with scikit-image")

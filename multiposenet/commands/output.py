@@ -9,6 +9,7 @@ import tempfile
 import cv2
 
 from multiposenet.errors import UserError
+from multiposenet.files import write_whole
 
 RESULTS = "results.json"
 JPEG_SIDE = 65_500  # the format's longest
@@ -52,11 +53,11 @@ class Output:
         if shrink > 1:
             size = [max(1, int(side / shrink)) for side in drawn.shape[1::-1]]
             drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-        _replace(self.drawings[i], cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+        write_whole(self.drawings[i], cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
 
     def save_results(self, records):
         """Write the COCO results list."""
-        _replace(self.folder / RESULTS, json.dumps(records).encode())
+        write_whole(self.folder / RESULTS, json.dumps(records))
 
 
 def _drawing_paths(paths, folder):
@@ -79,14 +80,3 @@ def _image_ids(paths):
         ids.append(next(free) if number is None or number in taken else number)
         taken.add(number)
     return ids
-
-
-def _replace(path, content):
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"writing{os.getpid()}{path.suffix}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); make room or choose another --output") from None

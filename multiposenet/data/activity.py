@@ -7,8 +7,9 @@ import numpy as np
 
 from multiposenet.codecs import pose_vector
 from multiposenet.data.batches import Source
+from multiposenet.data.csv_rows import read_csv
 from multiposenet.data.mpii import is_mpii, read_mpii
-from multiposenet.data.pose_table import PoseTable, read_csv, read_pose_csv, read_pose_json
+from multiposenet.data.pose_table import PoseTable, read_pose_csv, read_pose_json
 from multiposenet.errors import UserError
 
 
@@ -39,7 +40,7 @@ def read_pose_sets(config, skeleton):
         raise UserError("data.sets is empty: name at least one {annotations: FILE} of poses with activities")
     for entry in data.sets:
         if entry.repeat != 1:
-            raise UserError(f"data.sets: {entry.annotations}: repeat is not for activities, the classes are balanced already")
+            raise UserError(f"data.sets: {entry.annotations}: leave out repeat, activity classes are balanced anyway")
     table = PoseTable.join([read_poses(Path(data.root) / entry.annotations, skeleton, classes,
                                        config.activity.rules, config.activity.exclude) for entry in data.sets])
     for name, count in zip(classes, np.bincount(table.labels, minlength=len(classes))):

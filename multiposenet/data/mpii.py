@@ -9,7 +9,8 @@ from collections import Counter
 
 import numpy as np
 
-from multiposenet.data.pose_table import PoseTable, check_columns, number, read_csv
+from multiposenet.data.csv_rows import check_columns, number, read_csv
+from multiposenet.data.pose_table import PoseTable
 from multiposenet.errors import UserError
 
 BODY = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -56,7 +57,8 @@ def read_mpii(path, skeleton, classes, rules, exclude=()):
         if len(points) < MIN_JOINTS:
             dropped[f"with fewer than {MIN_JOINTS} joints"] += 1
         else:
-            people.append((to_skeleton(points, skeleton), box_around(np.array(list(points.values()))), label, row["NAME"]))
+            box = box_around(np.array(list(points.values())))
+            people.append((to_skeleton(points, skeleton), box, label, row["NAME"]))
     return PoseTable.from_people(people, skeleton, classes, dropped)
 
 

@@ -37,7 +37,7 @@ def read_picture(path):
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); copy it again") from None
     if picture is None:
-        raise UserError(f"{path}: this {kind} picture cannot be decoded: it is cut short, damaged or of a rare variety; "
+        raise UserError(f"{path}: this {kind} picture cannot be decoded: it is cut short, damaged or of a rare kind; "
                         "copy it again or save it as an 8-bit JPEG or PNG")
     return picture
 

@@ -4,24 +4,21 @@ CSV: columns image, activity, x1, y1, x2, y2 (the box) and, for each joint of th
 <joint>_v (COCO's visibility, or a score; an empty cell or 0 means missing).
 JSON: a list of COCO results as infer.py writes them: file_name (or image, or image_id), bbox (x, y, width, height),
 keypoints (x, y, v of each joint, flat) and activity. So infer.py's output can be corrected by hand and trained on.
-Rows and entries without an activity are left out and counted. Both may be gzipped.
+A COCO annotation file whose annotations have an `activity` is read too.
+People without an activity or without joints are left out and counted. All may be gzipped.
 """
 
-import csv
-import gzip
-import io
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from multiposenet.data.coco import load_json
+from multiposenet.data.coco import load_json, read_coco
+from multiposenet.data.csv_rows import check_columns, number, read_csv
 from multiposenet.errors import UserError
 from multiposenet.geometry import xywh_to_xyxy
 
 BOX = ("x1", "y1", "x2", "y2")
-NO_ACTIVITY = "without an activity"
 
 
 @dataclass
@@ -69,8 +66,8 @@ class PoseTable:
         """One line: people a class, pictures, and what was left out."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
         parts = [f"{count} {name}" for name, count in zip(self.classes, counts)]
-        parts += [f"{len(set(self.groups))} pictures"] + [f"left out {n} {reason}" for reason, n in self.dropped.items()]
-        return ", ".join(parts)
+        parts.append(f"{len(set(self.groups))} pictures")
+        return ", ".join(parts + [f"left out {count} {reason}" for reason, count in self.dropped.items()])
 
 
 def read_pose_csv(path, skeleton, classes):
@@ -92,62 +89,33 @@ def read_pose_csv(path, skeleton, classes):
 
 
 def read_pose_json(path, skeleton, classes):
-    """Our JSON -> PoseTable.
+    """Our JSON, or COCO annotations with activities -> PoseTable.
 
     Raises:
         UserError: naming the file and the entry (the first is 0).
     """
     entries = load_json(path)
+    if isinstance(entries, dict):
+        people = [(picture.name, person) for picture in read_coco(path, skeleton=skeleton) for person in picture.people]
+        return _table(path, "person", enumerate(people), _coco_person, skeleton, classes)
     if not isinstance(entries, list):
         raise UserError(f"{path}: expected a list of people as infer.py writes it, found a {type(entries).__name__}")
-
-    def person(entry):
-        if not isinstance(entry, dict):
-            raise ValueError(f"expected a person's fields, found {entry!r}")
-        name = next((entry[key] for key in ("file_name", "image", "image_id") if key in entry), "")
-        return name, entry.get("activity"), xywh_to_xyxy(entry["bbox"]), entry["keypoints"]
-
-    return _table(path, "entry", enumerate(entries), person, skeleton, classes)
+    return _table(path, "entry", enumerate(entries), _result_person, skeleton, classes)
 
 
-def read_csv(path):
-    """Header and rows (dicts) of a CSV file, plain or gzipped.
-
-    Raises:
-        UserError: a file that cannot be read, or a row with too many or too few cells.
-    """
-    try:
-        raw = Path(path).read_bytes()
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        header, rows = reader.fieldnames or [], list(reader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: damaged, or not a CSV file in UTF-8 ({error})") from None
-    for i, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise UserError(f"{path}: row {i} has too {'many' if None in row else 'few'} cells, "
-                            f"the header has {len(header)}")
-    return header, rows
+def _result_person(entry):
+    if not isinstance(entry, dict):
+        raise ValueError(f"expected a person's fields, found {entry!r}")
+    name = next((entry[key] for key in ("file_name", "image", "image_id") if key in entry), "")
+    if np.shape(entry["bbox"]) != (4,):
+        raise ValueError(f"bbox {entry['bbox']} is not x, y, width, height")
+    return name, entry.get("activity"), xywh_to_xyxy(entry["bbox"]), entry["keypoints"]
 
 
-def check_columns(path, header, needed):
-    """Raises UserError unless the header has the needed columns."""
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise UserError(f"{path}: no column {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}; "
-                        f"the header has {', '.join(header[:8]) or 'nothing'}{', ...' if len(header) > 8 else ''}")
-
-
-def number(row, column, empty=None):
-    """A cell as float; an empty one as `empty`, if that is given."""
-    if empty is not None and not row[column].strip():
-        return empty
-    try:
-        return float(row[column])
-    except ValueError:
-        raise ValueError(f"column {column}: {row[column]!r} is not a number") from None
+def _coco_person(named):
+    name, person = named
+    activity = None if person.crowd else person.extra.get("activity")
+    return name, activity, person.box_xyxy, person.keypoints.ravel()
 
 
 def _table(path, kind, rows, person, skeleton, classes):
@@ -156,9 +124,13 @@ def _table(path, kind, rows, person, skeleton, classes):
         try:
             name, activity, box, pose = person(row)
             if activity is None or not str(activity).strip():
-                dropped[NO_ACTIVITY] += 1
+                dropped["without an activity"] += 1
+                continue
+            checked = _checked(name, str(activity).strip(), box, pose, skeleton, classes)
+            if checked[0].any():
+                people.append(checked)
             else:
-                people.append(_checked(name, str(activity).strip(), box, pose, skeleton, classes))
+                dropped["without joints"] += 1
         except KeyError as error:
             raise UserError(f"{path}: {kind} {i}: {error} is missing") from None
         except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What the Pose Residual Network trains on: people's joints in person grids, from annotations alone (METHOD section 5)."""
+"""What the Pose Residual Network trains on: joints in person grids, from annotations alone (METHOD section 5)."""
 
 import numpy as np
 
@@ -24,18 +24,21 @@ class PrnSource(Source):
 
     def __init__(self, pictures, config, skeleton, varied=True):
         self.config, self.skeleton, self.varied = config, skeleton, varied
-        people = [[person for person in picture.people if not person.crowd and person.num_joints] for picture in pictures]
-        counts = np.array([len(group) for group in people], int)
-        everyone = [person for group in people for person in group]
+        groups = [[person for person in picture.people if not person.crowd and person.num_joints]
+                  for picture in pictures]
+        counts = np.array([len(group) for group in groups], int)
+        everyone = [person for group in groups for person in group]
         self.keypoints = np.array([person.keypoints for person in everyone], "float32").reshape(-1, len(skeleton), 3)
         self.boxes = np.array([person.box_xyxy for person in everyone], "float32").reshape(-1, 4)
         self.first = np.repeat(np.cumsum(counts) - counts, counts)  # of the people in the same picture
         self.count = np.repeat(counts, counts)
-        self.labels = [f"{picture.name} person {person.id}" for picture, group in zip(pictures, people) for person in group]
+        names = np.repeat([picture.name for picture in pictures], counts)
+        self.labels = [f"{name} person {person.id}" for name, person in zip(names, everyone)]
         enough = (self.keypoints[..., 2] > 0).sum(axis=1) >= config.prn.min_joints
         self.owners = np.nonzero(enough & (self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))[0]
         if not len(self.owners):
-            raise UserError(f"no person with a box and prn.min_joints = {config.prn.min_joints} labelled joints to train on")
+            raise UserError(f"nobody has a box and prn.min_joints = {config.prn.min_joints} labelled joints: "
+                            "nothing to train on")
 
     def __len__(self):
         return len(self.owners)

@@ -1,4 +1,4 @@
-"""From heatmaps and boxes to poses, inside the graph (METHOD section 5). `codecs/peaks.py` is the same in plain NumPy."""
+"""From heatmaps and boxes to poses, in the graph (METHOD section 5). `codecs/peaks.py` is the same in plain NumPy."""
 
 import keras
 from keras import layers, ops

@@ -85,7 +85,8 @@ def _people(config, found, prn, activity):
     peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
     grids = PersonGrids(config.grid, config.box_margin, name="person_grids")([boxes, peaks])
     masses = PerPerson(prn, name="prn_per_person")(grids)
-    keypoints = AssignJoints(config.grid, config.box_margin, name="assign")([boxes, scores, peaks, masses, heatmaps])
+    keypoints = AssignJoints(config.grid, config.box_margin, threshold=config.peak_threshold,
+                             name="assign")([boxes, scores, peaks, masses, heatmaps])
     vectors = PoseVector(config.pose_min_score, name="pose_vector")([keypoints, boxes])
     return {"keypoints": keypoints, "activities": PerPerson(activity, name="activity_per_person")(vectors),
             "count": CountPeople(name="count")(scores)}

@@ -1,4 +1,4 @@
-"""Pose Residual Network: which of the joints in a box belong to its owner (METHOD section 5; Kocabas et al. 2018, 3.4)."""
+"""Pose Residual Network: which joints in a box are its owner's (METHOD section 5; Kocabas et al. 2018, section 3.4)."""
 
 import math
 

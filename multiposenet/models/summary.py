@@ -1,0 +1,71 @@
+"""Parameters and floating-point operations of every part of a model."""
+
+import contextlib
+from unittest import mock
+
+import keras
+import numpy as np
+
+from multiposenet.models.heads import build_activity, build_backbone, build_prn, detector_parts, keypoint_parts
+
+COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)  # all else is below one per cent
+
+
+def count_flops(model, inputs):
+    """Multiplications and additions of one call, by running it: every convolution and dense layer counts
+    2 x kernel size x output positions, however often it is shared.
+    """
+    total = 0
+
+    def count(layer, output):
+        nonlocal total
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            per_cell = np.prod(layer.kernel.shape)
+        else:
+            per_cell = np.prod(layer.kernel.shape[:-1]) * output.shape[-1]
+        total += 2 * int(per_cell) * int(np.prod(output.shape[:-1]))
+
+    with _watched(count):
+        model(inputs, training=False)
+    return total
+
+
+def summarise(config, size=480):
+    """Rows (part, parameters, FLOPs) of a ModelConfig at `size` x `size` pixels; PRN and activity for one person."""
+    backbone = build_backbone(config)
+    keypoint_fpn, subnet = keypoint_parts(config, backbone)
+    detection_fpn, heads = detector_parts(config, backbone)
+    features = backbone(np.zeros((1, size, size, 3), "float32"))
+    prn, activity = build_prn(config), build_activity(config)
+    parts = [(backbone, np.zeros((1, size, size, 3), "float32")),
+             (keypoint_fpn, features), (subnet, keypoint_fpn(features)),
+             (detection_fpn, features[1:]), (heads, detection_fpn(features[1:])),
+             (prn, np.zeros((1, *prn.input_shape[1:]), "float32")),
+             (activity, np.zeros((1, *activity.input_shape[1:]), "float32"))]
+    return [(part.name, part.count_params(), count_flops(part, inputs)) for part, inputs in parts]
+
+
+def format_table(title, rows):
+    """The rows as text, with the sum of what runs once a picture and of what runs once a person."""
+    picture, person = rows[:-2], rows[-2:]
+    lines = [title, f"{'part':24}{'parameters':>14}{'GFLOP':>10}"]
+    for name, group in (("once a picture", picture), ("once a person", person)):
+        group = [*group, (f"= {name}", sum(row[1] for row in group), sum(row[2] for row in group))]
+        lines += [f"{part:24}{parameters:14,}{flops / 1e9:10.3f}" for part, parameters, flops in group]
+    return "\n".join([*lines, f"{'= all weights':24}{sum(row[1] for row in rows):14,}"])
+
+
+@contextlib.contextmanager
+def _watched(count):
+    """Inside, `count(layer, output)` hears of every call of a counted layer."""
+    def watching(call):
+        def watched(self, *args, **kwargs):
+            output = call(self, *args, **kwargs)
+            count(self, output)
+            return output
+        return watched
+
+    with contextlib.ExitStack() as stack:
+        for kind in COUNTED:
+            stack.enter_context(mock.patch.object(kind, "call", watching(kind.call)))
+        yield

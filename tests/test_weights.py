@@ -1,0 +1,115 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from multiposenet import weights
+from multiposenet.codecs.person_grid import ENCODER
+from multiposenet.config import HEADS, load_config
+from multiposenet.errors import UserError
+
+from conftest import TINY
+
+
+@pytest.fixture
+def runs(tiny_model, tmp_path):
+    """A run folder for each head, all of one model."""
+    config = load_config(None, [f"model={json.dumps(TINY)}"])
+    sha = weights.backbone_sha256(tiny_model.dense.get_layer("backbone"))
+    for head in HEADS:
+        (tmp_path / head).mkdir()
+        weights.save_head(head, tiny_model.heads[head], tmp_path / head, config, {"loss": 1.0},
+                          encoder=ENCODER if head == "prn" else None,
+                          backbone_sha256=sha if head in ("keypoints", "detector") else None)
+    return {head: tmp_path / head for head in HEADS}
+
+
+def edit(file, change):
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def test_merged_model_is_its_parts(runs, tiny_model, tmp_path):
+    weights.merge(runs, tmp_path / "all.keras")
+    merged = weights.load_model(tmp_path / "all.keras")
+    picture = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3)).astype("uint8")
+    for (key, value), other in zip(sorted(merged.predict_on_batch(picture).items()),
+                                   (v for _, v in sorted(tiny_model.predict_on_batch(picture).items()))):
+        np.testing.assert_allclose(value, other, rtol=1e-3, atol=1e-3, err_msg=key)
+    assert not list(tmp_path.glob("writing*"))
+
+
+def test_manifest_tells_where_weights_come_from(runs):
+    manifest, file = weights.read_manifest("prn", runs["prn"])
+    assert file.name == "prn.weights.h5" and manifest["encoder"] == ENCODER
+    assert {"config", "skeleton", "data", "metrics", "date", "version"} <= set(manifest)
+    assert weights.read_manifest("prn", file)[1] == file
+
+
+def test_moved_backbone_is_refused(runs, tmp_path):
+    edit(runs["detector"] / "detector.json", lambda m: m.update(backbone_sha256="0" * 64))
+    with pytest.raises(UserError) as error:
+        weights.merge(runs, tmp_path / "all.keras")
+    for word in ("keypoints.weights.h5", "detector.weights.h5", "different backbones", "train_detector.py"):
+        assert word in str(error.value)
+    assert not (tmp_path / "all.keras").exists()
+
+
+@pytest.mark.parametrize("head, field, value", [
+    ("detector", "fpn_channels", 16), ("prn", "skeleton", "other"), ("activity", "skeleton", "other")])
+def test_parts_that_disagree_are_refused(runs, tmp_path, head, field, value):
+    edit(runs[head] / f"{head}.json", lambda m: m["config"]["model"].update({field: value}))
+    with pytest.raises(UserError) as error:
+        weights.merge(runs, tmp_path / "all.keras")
+    for word in ("keypoints.weights.h5", f"{head}.weights.h5", field):
+        assert word in str(error.value)
+
+
+def test_another_grid_encoder_is_refused(runs, tmp_path):
+    edit(runs["prn"] / "prn.json", lambda m: m.update(encoder="person_grid-0"))
+    with pytest.raises(UserError, match="person_grid-0.*train the PRN again"):
+        weights.merge(runs, tmp_path / "all.keras")
+
+
+def test_weights_that_do_not_fit_are_refused(runs, tmp_path):
+    edit(runs["prn"] / "prn.json", lambda m: m["config"]["model"].update(prn_hidden=16))
+    with pytest.raises(UserError, match="prn.weights.h5: does not fit"):
+        weights.merge(runs, tmp_path / "all.keras")
+
+
+@pytest.mark.parametrize("damage, word", [
+    (lambda folder: (folder / "prn.json").unlink(), "prn.json"),
+    (lambda folder: (folder / "prn.json").write_text("{"), "prn.json"),
+    (lambda folder: edit(folder / "prn.json", lambda m: m.update(head="activity")), "activity"),
+    (lambda folder: edit(folder / "prn.json", lambda m: m["config"].update(modle=1)), "modle"),
+    (lambda folder: (folder / "prn.weights.h5").unlink(), "train_prn.py"),
+    (lambda folder: (folder / "prn.weights.h5").write_bytes(b"not h5"), "prn.weights.h5"),
+    (lambda folder: (folder / "prn.weights.h5").write_bytes((folder / "prn.weights.h5").read_bytes()[:999]),
+     "prn.weights.h5"),
+])
+def test_damaged_parts_are_named(runs, tmp_path, damage, word):
+    damage(runs["prn"])
+    with pytest.raises(UserError, match=word):
+        weights.merge(runs, tmp_path / "all.keras")
+
+
+def test_output_must_be_a_keras_file(runs, tmp_path):
+    with pytest.raises(UserError, match="must end in .keras"):
+        weights.merge(runs, tmp_path / "all.h5")
+    with pytest.raises(UserError, match="nowhere"):
+        weights.merge(runs, tmp_path / "nowhere" / "all.keras")
+
+
+def test_model_files_that_are_none(tmp_path):
+    with pytest.raises(UserError, match="no such model file"):
+        weights.load_model(tmp_path / "none.keras")
+    (tmp_path / "bad.keras").write_bytes(b"bad")
+    with pytest.raises(UserError, match="bad.keras"):
+        weights.load_model(tmp_path / "bad.keras")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match="not a merged MultiPoseNet"):
+        weights.load_model(tmp_path / "other.keras")
+    with pytest.raises(UserError, match="no pretrained weights named 'huge'"):
+        weights.load_pretrained("huge")

@@ -104,7 +104,7 @@ class TrainConfig(Section):
     ema: Fraction = 0.0  # momentum of the weights' moving average, 0 switches it off
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 0  # backbone up to C<n> keeps its weights
     backbone_weights: Optional[str] = "imagenet"  # or a file, or None for random
-    init: Optional[str] = None  # a run folder or weights file of the same head to start from
+    init: Optional[str] = None  # start from a run folder or weights file of the head, a .keras file, or `lite`
     keypoints: Optional[str] = None  # detector: run folder or weights file of the keypoint head whose backbone it uses
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False  # XLA's depthwise convolutions are slow on the CPU

@@ -64,7 +64,8 @@ def compile_model(model, losses, config, steps, loss_weights=None, metrics=None)
     train = config.train
     optimizer = Adam(learning_rate(train, steps), global_clipnorm=train.clip_norm, use_ema=train.ema > 0,
                      ema_momentum=train.ema or 0.99)
-    model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=train.jit_compile)
+    compiled = train.jit_compile or keras.backend.backend() == "jax"  # JAX without its compiler crawls
+    model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=compiled)
 
 
 def fit(model, source, validation, config, workdir, resume=False):

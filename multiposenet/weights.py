@@ -98,6 +98,28 @@ def load_head(head, model, path):
     return manifest
 
 
+def start_from(head, model, source):
+    """Give a head that is about to be trained the weights of another run or of a merged model.
+
+    Args:
+        head: one of `HEADS`.
+        model: keras.Model of the head.
+        source: a run folder, a weights file, a `.keras` file or the name of shipped weights.
+
+    Raises:
+        UserError: nothing there, or weights of other shapes.
+    """
+    if not str(source).endswith(".keras") and not _shipped(source).is_file():
+        load_head(head, model, source)
+        return
+    try:
+        model.set_weights(load_pretrained(source).heads[head].get_weights())
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{source}: its {head} head does not fit this configuration: {_first_line(error)}") from None
+
+
 def merge(paths, output, half=False):
     """Merge the heads' weights into one end-to-end `.keras` file.
 
@@ -161,12 +183,16 @@ def load_pretrained(name_or_path):
     Raises:
         UserError: neither.
     """
-    shipped = Path(__file__).with_name("pretrained") / f"{name_or_path}.keras"
+    shipped = _shipped(name_or_path)
     if not shipped.is_file() and not str(name_or_path).endswith(".keras"):
         known = sorted(path.stem for path in shipped.parent.glob("*.keras"))
         raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known) or 'none'}); "
                         "give a name or a .keras file")
     return load_model(shipped if shipped.is_file() else name_or_path)
+
+
+def _shipped(name):
+    return Path(__file__).with_name("pretrained") / f"{name}.keras"
 
 
 def _check_backbones(manifests, files):

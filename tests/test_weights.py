@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -8,20 +9,29 @@ from multiposenet import weights
 from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.config import HEADS, load_config
 from multiposenet.errors import UserError
+from multiposenet.models.heads import build_prn
 
 from conftest import TINY
 
 
-@pytest.fixture
-def runs(tiny_model, tmp_path):
+@pytest.fixture(scope="module")
+def originals(tiny_model, tmp_path_factory):
     """A run folder for each head, all of one model."""
+    folder = tmp_path_factory.mktemp("runs")
     config = load_config(None, [f"model={json.dumps(TINY)}"])
     sha = weights.backbone_sha256(tiny_model.dense.get_layer("backbone"))
     for head in HEADS:
-        (tmp_path / head).mkdir()
-        weights.save_head(head, tiny_model.heads[head], tmp_path / head, config, {"loss": 1.0},
+        (folder / head).mkdir()
+        weights.save_head(head, tiny_model.heads[head], folder / head, config, {"loss": 1.0},
                           encoder=ENCODER if head == "prn" else None,
                           backbone_sha256=sha if head in ("keypoints", "detector") else None)
+    return folder
+
+
+@pytest.fixture
+def runs(originals, tmp_path):
+    """A copy to damage: dict head -> run folder."""
+    shutil.copytree(originals, tmp_path, dirs_exist_ok=True)
     return {head: tmp_path / head for head in HEADS}
 
 
@@ -113,3 +123,15 @@ def test_model_files_that_are_none(tmp_path):
         weights.load_model(tmp_path / "other.keras")
     with pytest.raises(UserError, match="no pretrained weights named 'huge'"):
         weights.load_pretrained("huge")
+
+
+def test_a_head_starts_from_a_run_or_from_a_merged_model(runs, tiny_model, tiny_config, tmp_path):
+    weights.save_model(tiny_model, tmp_path / "all.keras")
+    for source in (runs["prn"], tmp_path / "all.keras"):
+        fresh = build_prn(tiny_config)
+        weights.start_from("prn", fresh, source)
+        np.testing.assert_allclose(fresh.get_weights()[0], tiny_model.heads["prn"].get_weights()[0])
+    other = build_prn(tiny_config.model_copy(update={"prn_hidden": 9}))
+    for source, word in ((tmp_path / "all.keras", "does not fit"), (tmp_path / "none", "no prn.weights.h5")):
+        with pytest.raises(UserError, match=word):
+            weights.start_from("prn", other, source)

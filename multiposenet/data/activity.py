@@ -1,12 +1,11 @@
 """What the activity classifier trains on: tables of poses, varied so that the detector's poses hold no surprise."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from multiposenet.codecs import pose_vector
-from multiposenet.data.batches import Source
+from multiposenet.data.batches import Source, is_held_out
 from multiposenet.data.csv_rows import read_csv
 from multiposenet.data.mpii import is_mpii, read_mpii
 from multiposenet.data.pose_table import PoseTable, read_pose_csv, read_pose_json
@@ -51,7 +50,7 @@ def read_pose_sets(config, skeleton):
 
 def hold_out(table, share):
     """(training, validation): split by the pictures' names alone, so that a picture's people stay together."""
-    held = np.array([zlib.crc32(name.encode()) % 10_000 < 10_000 * share for name in table.groups], bool)
+    held = np.array([is_held_out(name, share) for name in table.groups], bool)
     return table.take(~held), table.take(held)
 
 

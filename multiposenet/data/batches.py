@@ -1,5 +1,6 @@
 """Batches as a pure function of the step, so that a resumed run sees exactly what an unbroken one would."""
 
+import zlib
 from abc import ABC, abstractmethod
 
 import keras
@@ -69,3 +70,8 @@ class Batches(keras.utils.PyDataset):
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.source))
         return self._order[1]
+
+
+def is_held_out(name, share):
+    """Whether the picture of that name belongs to the `share` kept for validation; its name alone decides."""
+    return zlib.crc32(name.encode()) % 10_000 < 10_000 * share

@@ -1,13 +1,12 @@
 """The pictures a configuration names, split into training and validation."""
 
 import warnings
-import zlib
 from abc import abstractmethod
 from pathlib import Path
 
 import numpy as np
 
-from multiposenet.data.batches import Source
+from multiposenet.data.batches import Source, is_held_out
 from multiposenet.data.coco import read_coco
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
@@ -30,7 +29,7 @@ def read_sets(config, skeleton, with_images=True):
             raise UserError(f"data.sets: {entry.annotations} needs its folder of images")
         root = Path(config.root)
         for picture in read_coco(root / entry.annotations, root / entry.images if with_images else None, skeleton):
-            if zlib.crc32(picture.name.encode()) % 10_000 < 10_000 * config.validation:
+            if is_held_out(picture.name, config.validation):
                 validation.append(picture)
             else:
                 training.extend([picture] * entry.repeat)

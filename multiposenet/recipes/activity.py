@@ -74,7 +74,7 @@ def fit(table, config, skeleton, workdir, resume=False):
         warnings.warn("no picture is held out (data.validation), so the learning rate stays as it is")
     model = build_activity(config.model)
     if config.train.init:
-        weights.load_head("activity", model, config.train.init)
+        weights.start_from("activity", model, config.train.init)
     training.compile_model(model, "categorical_crossentropy", config, training.steps_per_epoch(source, config),
                            metrics=["accuracy"])
     return model, training.fit(model, source, validation, config, workdir, resume and _started(workdir))

@@ -25,7 +25,7 @@ def build(config):
     backbone.trainable = False  # the keypoint head stands on it too
     head = detector_model(backbone, *detector_parts(config.model, backbone))
     if config.train.init:
-        weights.load_head("detector", head, config.train.init)
+        weights.start_from("detector", head, config.train.init)
     image = keras.Input((None, None, 3), name="image")
     features = backbone(image, training=False)
     return keras.Model(image, head(features[1:]), name="detector_training"), head, backbone

@@ -27,7 +27,7 @@ def build(config):
     fpn, subnet = keypoint_parts(config.model, backbone)
     head = keypoints_model(backbone, fpn, subnet)
     if config.train.init:
-        weights.load_head("keypoints", head, config.train.init)
+        weights.start_from("keypoints", head, config.train.init)
     pyramid = fpn(backbone(head.inputs[0]))
     levels = IntermediateHeatmaps(config.model.fpn_channels, subnet.output_shape[-1])(pyramid)
     outputs = {"heatmaps": subnet(pyramid), **dict(zip(LEVELS, levels))}

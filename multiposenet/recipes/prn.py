@@ -22,7 +22,7 @@ def train(config, workdir, resume=False):
     validation = PrnSource(held_out, config, skeleton, varied=False) if held_out else None
     model = build_prn(config.model)
     if config.train.init:
-        weights.load_head("prn", model, config.train.init)
+        weights.start_from("prn", model, config.train.init)
     training.compile_model(model, PersonGridLoss(), config, training.steps_per_epoch(source, config))
     metrics = training.fit(model, source, validation, config, workdir, resume)
     weights.save_head("prn", model, workdir, config, metrics, encoder=ENCODER)

@@ -84,6 +84,7 @@ class LossConfig(Section):
     """Reduction, rate and clipping belong together: `train.learning_rate` below suits this reduction."""
 
     reduction: Literal["article", "mean"] = "article"  # sum / (2 batch), or Keras' mean
+    peak_weight: float = 0.0  # further weight of heatmap cells, per unit of their target; 0: the article's plain L2
     intermediate: float = 1.0  # weight of each of the four intermediate heatmap losses
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0

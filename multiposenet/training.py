@@ -68,6 +68,12 @@ def compile_model(model, losses, config, steps, loss_weights=None, metrics=None)
     model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=compiled)
 
 
+def trainer_of(head):
+    """A model around a head that is all there is to train: compiled, it keeps the optimizer out of the head's file."""
+    inputs = keras.Input(head.input_shape[1:])
+    return keras.Model(inputs, head(inputs), name=f"{head.name}_training")
+
+
 def fit(model, source, validation, config, workdir, resume=False):
     """Train a compiled model; it ends with the best weights loaded.
 

@@ -32,9 +32,9 @@ def train(config, workdir, resume=False):
     if config.activity.folds:
         metrics["cross_validation"] = cross_validate(table, config, skeleton, workdir / FOLDS, resume)
         print(evaluation.table(metrics["cross_validation"]))
-    model, best = fit(table, config, skeleton, workdir, resume)
+    head, best = fit(table, config, skeleton, workdir, resume)
     metrics.update(best)
-    weights.save_head("activity", model, workdir, config, metrics)
+    weights.save_head("activity", head, workdir, config, metrics)
     return metrics
 
 
@@ -65,19 +65,20 @@ def split(table, folds, seed):
 
 
 def fit(table, config, skeleton, workdir, resume=False):
-    """Train one classifier, `data.validation` of the pictures held out; returns (model, best epoch's figures)."""
+    """Train one classifier, `data.validation` of the pictures held out; returns (head, best epoch's figures)."""
     training.prepare(config)
     learn, held_out = hold_out(table, config.data.validation)
     source = ActivitySource(learn, config, skeleton)
     validation = ActivitySource(held_out, config, skeleton, varied=False) if len(held_out) else None
     if validation is None and config.train.schedule == "plateau":
         warnings.warn("no picture is held out (data.validation), so the learning rate stays as it is")
-    model = build_activity(config.model)
+    head = build_activity(config.model)
     if config.train.init:
-        weights.start_from("activity", model, config.train.init)
+        weights.start_from("activity", head, config.train.init)
+    model = training.trainer_of(head)
     training.compile_model(model, "categorical_crossentropy", config, training.steps_per_epoch(source, config),
                            metrics=["accuracy"])
-    return model, training.fit(model, source, validation, config, workdir, resume and _started(workdir))
+    return head, training.fit(model, source, validation, config, workdir, resume and _started(workdir))
 
 
 def predict(model, table, config):

@@ -47,7 +47,7 @@ def train(config, workdir, resume=False):
     source = KeypointSource(train_pictures, config, skeleton, outputs)
     validation = KeypointSource(held_out, config, skeleton, outputs, varied=False) if held_out else None
     model, head = build(config)
-    loss = HeatmapLoss(average=config.loss.reduction == "mean")
+    loss = HeatmapLoss(config.loss.reduction == "mean", config.loss.peak_weight)
     training.compile_model(model, {name: loss for name in outputs}, config, training.steps_per_epoch(source, config),
                            {"heatmaps": 1.0, **{name: config.loss.intermediate for name in LEVELS}})
     metrics = training.fit(model, source, validation, config, workdir, resume)

@@ -20,10 +20,11 @@ def train(config, workdir, resume=False):
     pictures, held_out = read_sets(config.data, skeleton, with_images=False)
     source = PrnSource(pictures, config, skeleton)
     validation = PrnSource(held_out, config, skeleton, varied=False) if held_out else None
-    model = build_prn(config.model)
+    head = build_prn(config.model)
     if config.train.init:
-        weights.start_from("prn", model, config.train.init)
+        weights.start_from("prn", head, config.train.init)
+    model = training.trainer_of(head)
     training.compile_model(model, PersonGridLoss(), config, training.steps_per_epoch(source, config))
     metrics = training.fit(model, source, validation, config, workdir, resume)
-    weights.save_head("prn", model, workdir, config, metrics, encoder=ENCODER)
+    weights.save_head("prn", head, workdir, config, metrics, encoder=ENCODER)
     return metrics

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+from scenes import write_coco
+
+from multiposenet.commands import merge, train
+
+
+def stopped(capsys, function, monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["script", *map(str, arguments)])
+    status = function()
+    return status, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("function", [train.keypoints, train.detector, train.prn, train.activity])
+def test_training_without_data_says_so(capsys, monkeypatch, tmp_path, function):
+    status, err = stopped(capsys, function, monkeypatch, "--workdir", tmp_path / "run")
+    assert status == 2 and err.startswith("error: data.sets")
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--set", "train.batch_sze=1"], "batch_size"),
+    (["--config", "none.yaml"], "none.yaml"),
+    (["--set", "data.sets=[{annotations: none.json, images: .}]"], "none.json"),
+])
+def test_mistakes_exit_with_2_and_one_line(capsys, monkeypatch, tmp_path, arguments, word):
+    status, err = stopped(capsys, train.keypoints, monkeypatch, "--workdir", tmp_path / "run", *arguments)
+    assert status == 2 and word in err and err.count("\n") == 1
+
+
+def test_missing_backbone_weights_are_named(capsys, monkeypatch, tmp_path):
+    write_coco(tmp_path, 2, size=64, people=1)
+    sets = json.dumps([{"annotations": "annotations.json", "images": "images"}])
+    status, err = stopped(capsys, train.keypoints, monkeypatch, "--workdir", tmp_path / "run", "--preset", "lite",
+                          "--set", f"data.root={tmp_path}", "--set", f"data.sets={sets}", "--set", "data.validation=0",
+                          "--set", "augment.crop=64", "--set", "train.backbone_weights=none.h5")
+    assert status == 2 and "none.h5" in err
+
+
+def test_merge_names_the_missing_part(capsys, monkeypatch, tmp_path):
+    parts = [part for head in ("keypoints", "detector", "prn", "activity") for part in (f"--{head}", tmp_path / head)]
+    status, err = stopped(capsys, merge.main, monkeypatch, *parts, "--output", tmp_path / "m.keras")
+    assert status == 2 and "train_keypoints.py" in err

@@ -1,0 +1,37 @@
+import keras
+import numpy as np
+import pytest
+
+from multiposenet.config import preset_model
+from multiposenet.models.summary import count_flops, format_table, summarise
+
+
+def test_flops_of_known_layers():
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(3, 3, padding="same")
+    x = layers.Conv2D(5, 3, strides=2, padding="same")(shared(shared(image)))
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    model = keras.Model(image, layers.Dense(7)(layers.Flatten()(x)))
+    expected = 2 * (2 * 64 * 27 * 3 + 16 * 27 * 5 + 16 * 9 * 5 + 80 * 7)
+    assert count_flops(model, np.zeros((1, 8, 8, 3))) == expected
+    assert "watched" not in layers.Conv2D.call.__qualname__
+
+
+def test_lite_is_small():
+    rows = {name: (parameters, flops) for name, parameters, flops in summarise(preset_model("lite"))}
+    assert sum(flops for _, flops in rows.values()) < 10e9
+    assert sum(parameters for name, (parameters, _) in rows.items() if name != "prn") < 10e6
+    assert "once a picture" in format_table("lite", summarise(preset_model("lite"), 64))
+
+
+@pytest.mark.parametrize("backbone, parameters", [("resnet101", 42_658_176), ("resnet152", 58_370_944)])
+def test_deeper_backbones_have_the_published_sizes(backbone, parameters):
+    """keras.applications' counts without the top; pixels to C2..C5 at strides 4 to 32."""
+    from multiposenet.models.backbone import Backbone
+
+    model = Backbone(backbone, "caffe")
+    assert model.count_params() == parameters
+    assert model.depths == [256, 512, 1024, 2048]
+    shapes = model.compute_output_shape((1, 64, 96, 3))
+    assert [shape[1:3] for shape in shapes] == [(16, 24), (8, 12), (4, 6), (2, 3)]

@@ -186,3 +186,13 @@ def _label(joints, activity, mask, nearer):
     outlines, _ = cv2.findContours(visible.astype("uint8"), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = [outline.ravel().astype(float).tolist() for outline in outlines if len(outline) > 2]
     return DrawnPerson(box, keypoints.astype("float32"), activity, polygons, float(visible.sum()))
+
+
+def noisy_pictures(seeds, size):
+    """(n, height, width, 3) uint8 scenes under noise: on flat colour all anchors score alike, and ties may fall anyhow."""
+    pictures = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        picture = draw_scene(rng, size).picture
+        pictures.append(np.clip(picture + rng.normal(0, 40, picture.shape), 0, 255).astype("uint8"))
+    return np.stack(pictures)

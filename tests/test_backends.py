@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from scenes import draw_scene
+from scenes import noisy_pictures
 
 from multiposenet.weights import save_model
 
@@ -27,7 +27,7 @@ def test_backends_agree(tiny_model, tmp_path, backend):
         pytest.skip("the tests themselves run on it")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    pictures = np.stack([draw_scene(np.random.default_rng(seed), (96, 128)).picture for seed in (5, 6)])
+    pictures = noisy_pictures((5, 6), (96, 128))
     np.save(tmp_path / "pictures.npy", pictures)
     save_model(tiny_model, tmp_path / "model.keras")
     subprocess.run([sys.executable, "-c", ELSEWHERE, *(str(tmp_path / name) for name in

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from scenes import draw_scene
+from scenes import noisy_pictures
 
 from multiposenet.codecs import anchors, peaks, person_grid, pose_vector
 from multiposenet.geometry import iou
@@ -11,7 +11,7 @@ from multiposenet.weights import load_model, save_model
 
 @pytest.fixture(scope="module")
 def pictures():
-    return np.stack([draw_scene(np.random.default_rng(seed), (128, 160)).picture for seed in range(4)])
+    return noisy_pictures(range(4), (128, 160))
 
 
 @pytest.fixture(scope="module")

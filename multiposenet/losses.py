@@ -36,6 +36,13 @@ class HeatmapLoss(keras.losses.Loss):
         return {"average": self.average, "peak_weight": self.peak_weight, "name": self.name}
 
 
+def _split_state(y_true):
+    """(batch, A, n + 1) -> targets (batch, A, n), states (batch, A) and the number of object anchors, at least 1."""
+    y_true = ops.cast(y_true, "float32")
+    state = y_true[..., -1]
+    return y_true[..., :-1], state, ops.maximum(ops.sum(ops.cast(state == OBJECT, "float32")), 1.0)
+
+
 @keras.saving.register_keras_serializable("multiposenet")
 class FocalLoss(keras.losses.Loss):
     """Focal loss over the anchors that are not ignored, divided by the batch's object anchors (Lin et al. 2017).

@@ -76,15 +76,27 @@ class Predictor:
         self.model, self.config = model, config
         self.skeleton = get_skeleton(model.config.skeleton)
         if isinstance(model, keras.Model):
-            # Only JAX needs its compiler. TensorFlow's XLA would compile anew for every picture size, and on the CPU
-            # its depthwise convolutions are several times slower.
-            model.jit_compile = keras.backend.backend() == "jax"
+            set_compiler(model)
 
     def predict(self, picture):
         """People of one picture, (h, w, 3) uint8 RGB, best box first; all that the model itself lets through."""
-        height, width = picture.shape[:2]
-        letterbox = Letterbox.fit(height, width, self.config.short_side, self.config.long_side)
-        found = self._run(on_canvas(picture, letterbox)[None])
+        letterbox = self.letterbox(picture)
+        return self.people(self._run(self.model, on_canvas(picture, letterbox)[None]), letterbox, picture.shape)
+
+    def letterbox(self, picture, scale=1):
+        """How a picture is brought to the configured size, times `scale`."""
+        return Letterbox.fit(*picture.shape[:2], round(scale * self.config.short_side),
+                             round(scale * self.config.long_side))
+
+    def people(self, found, letterbox, shape):
+        """List of `Person`, from the graph's output for one canvas.
+
+        Args:
+            found: dict of NumPy arrays, as the model gives them.
+            letterbox: from picture to canvas.
+            shape: (height, width, ...) of the picture.
+        """
+        height, width = shape[:2]
         count = int(found["count"][0])
         boxes = letterbox.boxes_to_picture(found["boxes"][0, :count]).clip(0, (width, height, width, height))
         poses = letterbox.to_picture(found["keypoints"][0, :count])
@@ -107,11 +119,18 @@ class Predictor:
             seconds = {"read": read - start, "predict": time.perf_counter() - read}
             yield Prediction(path, picture, people, seconds=seconds)
 
-    def _run(self, batch):
-        """(1, H, W, 3) uint8 -> dict of NumPy arrays."""
-        if isinstance(self.model, keras.Model):
-            return self.model.predict_on_batch(batch)
-        return {key: keras.ops.convert_to_numpy(value) for key, value in self.model(batch).items()}
+    @staticmethod
+    def _run(model, batch):
+        """A batch of one through a model -> dict of NumPy arrays."""
+        if isinstance(model, keras.Model):
+            return model.predict_on_batch(batch)
+        return {key: keras.ops.convert_to_numpy(value) for key, value in model(batch).items()}
+
+
+def set_compiler(model):
+    """Only JAX needs its compiler. TensorFlow's XLA would compile anew for every picture size, and on the CPU its
+    depthwise convolutions are several times slower."""
+    model.jit_compile = keras.backend.backend() == "jax"
 
 
 def on_canvas(picture, letterbox):

@@ -183,12 +183,21 @@ def load_pretrained(name_or_path):
     Raises:
         UserError: neither.
     """
+    return load_model(pretrained_path(name_or_path))
+
+
+def pretrained_path(name_or_path):
+    """Path of the weights that `load_pretrained` opens.
+
+    Raises:
+        UserError: an unknown name.
+    """
     shipped = _shipped(name_or_path)
     if not shipped.is_file() and not str(name_or_path).endswith(".keras"):
         known = sorted(path.stem for path in shipped.parent.glob("*.keras"))
         raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known) or 'none'}); "
                         "give a name or a .keras file")
-    return load_model(shipped if shipped.is_file() else name_or_path)
+    return shipped if shipped.is_file() else Path(name_or_path)
 
 
 def _shipped(name):

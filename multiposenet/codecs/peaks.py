@@ -52,7 +52,8 @@ def one_to_one(values):
     return owned
 
 
-def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold, window=15, stride=STRIDE):
+def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold, window=15, stride=STRIDE,
+                  unique=True, heights=True, fill=True):
     """Poses of one picture's people.
 
     Args:
@@ -64,6 +65,10 @@ def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold,
         margin: share of its sides by which a box is widened.
         threshold: the peaks'; joints filled from the PRN alone count as no higher.
         window: cells, odd; side of the square in which the PRN's output is summed.
+        unique: a peak goes to one person at most; else everybody takes the best in the box.
+        heights: a peak's height counts beside the PRN's mass; else every peak's is 1.
+        fill: joints without a peak are guessed; else they stay zeros. The graph does all three, the public
+            reference code none.
 
     Returns:
         (n, K, 3) float32 x, y in pixels and score: height x PRN mass, at most 1; zeros for padding.
@@ -75,17 +80,24 @@ def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold,
         for person in real:
             rows, columns, inside = person_grid.locate(boxes_xyxy[person:person + 1], peaks[None, joint],
                                                        marks.shape[1:3], margin)
-            for i in np.nonzero(inside[0])[0]:
+            for i in np.nonzero(inside[0] & (peaks[joint, :, 2] > 0))[0]:
                 mass = _mass(marks[person, ..., joint], rows[0, i], columns[0, i], window)
-                values[person, i] = peaks[joint, i, 2] * mass
-        owned = one_to_one(values)
+                values[person, i] = mass * (peaks[joint, i, 2] if heights else 1)
+        owned = one_to_one(values) if unique else best_each(values)
         for person in real:
             if owned[person] >= 0:
                 poses[person, joint] = *peaks[joint, owned[person], :2], min(values[person, owned[person]], 1)
-            else:
+            elif fill:
                 poses[person, joint] = _filled(boxes_xyxy[person], marks[person, ..., joint], heatmaps[..., joint],
                                                threshold, window, stride)
     return poses
+
+
+def best_each(values):
+    """Give every person the best peak, whoever else has it; arguments and result as of `one_to_one`."""
+    if not values.size:
+        return np.full(len(values), -1)
+    return np.where(values.max(axis=1) > 0, values.argmax(axis=1), -1)
 
 
 def _is_peak(padded, row, column, threshold):

@@ -42,6 +42,18 @@ def config_from(args, *overrides):
     return load_config(args.config, [*args.overrides, *overrides], getattr(args, "preset", None))
 
 
+def predict_config(args, **settings):
+    """The `PredictConfig` that the options ask for; `settings` that are not None come last.
+
+    Raises:
+        UserError: see `config_from`, or an override of anything else: the weights decide the rest.
+    """
+    for override in args.overrides:
+        if not override.startswith("predict."):
+            raise UserError(f"--set {override}: only predict.* can be set here, the weights decide the rest")
+    return config_from(args, *(f"predict.{key}={value}" for key, value in settings.items() if value is not None)).predict
+
+
 @contextmanager
 def quiet_tensorflow():
     """Keep TensorFlow's start-up messages off the terminal while Keras is imported inside the block.

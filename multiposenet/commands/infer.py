@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from multiposenet.commands.common import add_config_arguments, config_from, quiet_tensorflow, run
+from multiposenet.commands.common import add_config_arguments, predict_config, quiet_tensorflow, run
 from multiposenet.commands.output import RESULTS, Output
 from multiposenet.data.pictures import find_pictures
 from multiposenet.drawing import draw_people
@@ -25,7 +25,7 @@ def infer(args):
     """Predict, draw and write `results.json`; returns the exit status."""
     if args.sample == bool(args.paths):
         raise UserError("name pictures, folders or globs, or give --sample alone")
-    config = _config(args)
+    config = predict_config(args, score_threshold=args.score, joint_threshold=args.joint_score)
     with tempfile.TemporaryDirectory() as folder:
         paths = _write_samples(Path(folder)) if args.sample else find_pictures(args.paths)
         output = Output(args.output, paths, args.draw)
@@ -33,7 +33,7 @@ def infer(args):
         with quiet_tensorflow():
             from multiposenet.prediction import Predictor
             from multiposenet.weights import load_pretrained
-        predictor = Predictor(load_pretrained(args.weights), config.predict)
+        predictor = Predictor(load_pretrained(args.weights), config)
         return _predict_all(predictor, output)
 
 
@@ -50,14 +50,6 @@ def _parser():
     parser.add_argument("--sample", action="store_true", help="two pictures that come with scikit-image")
     add_config_arguments(parser, preset=False)
     return parser
-
-
-def _config(args):
-    for override in args.overrides:
-        if not override.startswith("predict."):
-            raise UserError(f"--set {override}: only predict.* can be set here, the weights decide the rest")
-    shortcuts = {"score_threshold": args.score, "joint_threshold": args.joint_score}
-    return config_from(args, *(f"predict.{key}={value}" for key, value in shortcuts.items() if value is not None))
 
 
 def _write_samples(folder):

@@ -3,76 +3,149 @@
 import contextlib
 import io
 
+import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from multiposenet.data.coco import load_json, read_coco
 from multiposenet.errors import UserError
+from multiposenet.skeleton import COCO17
 
 FIGURES = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
     "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR", "ARs", "ARm", "ARl"),
 }
+SUBSETS = ("all", "all_annotated")
+PEOPLE = {"1 person": (1, 1), "2 people": (2, 2), "3 to 5": (3, 5), "6 and more": (6, 10**6)}  # in a picture
 
 
-def evaluate(annotations, results, subset="all"):
-    """Official figures of a results list as `infer.py` writes it.
+class Truth:
+    """An annotation file, or a part of it, to score results against.
 
     Args:
         annotations: path of the COCO annotation file.
-        results: path of the JSON list; records find their picture by `file_name`, else by `image_id`.
         subset: "all" pictures, or "all_annotated": those whose `all_persons_annotated` is not false.
+        limit: only the first so many of them.
+        images: folder of the pictures, when they will be opened.
+        skeleton: of annotations and results; its sigmas are used.
 
-    Returns:
-        (figures, pictures): dict "keypoints" and "bbox" -> dict of figure -> value, -1 where there is nothing to find;
-        and the number of pictures. Boxes are ranked by `box_score`, poses by `score`.
+    Attributes:
+        pictures: list of `Picture` that are scored.
 
     Raises:
-        UserError: a broken file, or results for a picture that is not in the annotations.
+        UserError: a broken file, or no picture in the subset.
     """
-    read_coco(annotations)  # names a faulty entry, which pycocotools would not
-    truth = load_json(annotations)
-    wanted = [image["id"] for image in truth["images"]
-              if subset == "all" or image.get("all_persons_annotated", True)]
-    ids = {image["file_name"]: image["id"] for image in truth["images"]}
-    records = [_matched(record, i, ids, results) for i, record in enumerate(load_json(results))]
-    boxes = [{**record, "score": record.get("box_score", record["score"])} for record in records]
-    figures = {"keypoints": _summary(truth, [_without_box(record) for record in records], "keypoints", wanted),
-               "bbox": _summary(truth, [_without_keypoints(record) for record in boxes], "bbox", wanted)}
-    return figures, len(wanted)
+
+    def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=COCO17):
+        pictures = read_coco(annotations, images, skeleton)  # names a faulty entry, which pycocotools would not
+        self.data, self.skeleton = load_json(annotations), skeleton
+        self.id_of = {picture.name: picture.id for picture in pictures}
+        self.known = {picture.id for picture in pictures}
+        wanted = [picture for picture in pictures
+                  if subset == "all" or picture.extra.get("all_persons_annotated", True)]
+        self.pictures = wanted[:limit]
+        if not self.pictures:
+            raise UserError(f"{annotations}: no picture in it for --subset {subset}")
+
+    def read_results(self, path):
+        """Records of a results list as `infer.py` writes it; pictures are found by `file_name`, else by `image_id`.
+
+        Raises:
+            UserError: a broken file, a picture that is not in the annotations, joints of another skeleton, or a
+                number that is not finite; the record is named.
+        """
+        records = load_json(path)
+        if not isinstance(records, list):
+            raise UserError(f"{path}: expected a COCO results list, found a {type(records).__name__}")
+        return [self._checked(record, f"{path}: record number {i}") for i, record in enumerate(records)]
+
+    def figures(self, records, kind, pictures=None, change=None):
+        """pycocotools' summary.
+
+        Args:
+            records: list of results; boxes are ranked by `box_score` where there is one, poses by `score`.
+            kind: "keypoints" or "bbox".
+            pictures: list of `Picture` instead of all.
+            change: function of an annotation's dict, giving the one to score against instead.
+
+        Returns:
+            Dict of `FIGURES[kind]`; -1 where there is nothing to find.
+        """
+        image_ids = [picture.id for picture in (self.pictures if pictures is None else pictures)]
+        records = [_of_kind(record, kind) for record in records if record["image_id"] in set(image_ids) and kind in record]
+        if not records:  # pycocotools cannot load an empty list
+            return dict.fromkeys(FIGURES[kind], 0.0)
+        data = {"info": {}, **self.data}
+        if change:
+            data["annotations"] = [change(annotation) for annotation in data["annotations"]]
+        stats = _summary(data, records, kind, image_ids, np.array(self.skeleton.sigmas))
+        return {name: float(value) for name, value in zip(FIGURES[kind], stats)}
+
+    def by_joint(self, records):
+        """Joint's name -> AP and AR of that joint alone; people on whom it is not labelled do not count."""
+        return {joint: _chosen(self.figures(records, "keypoints", change=_only_joint(k)), "AP", "AR")
+                for k, joint in enumerate(self.skeleton.joints)}
+
+    def by_people(self, records):
+        """`PEOPLE` -> AP, AP50 and AR of the keypoints in pictures with so many people, and the pictures' number."""
+        rows = {}
+        for name, (low, high) in PEOPLE.items():
+            chosen = [picture for picture in self.pictures
+                      if low <= sum(person.num_joints > 0 and not person.crowd for person in picture.people) <= high]
+            if chosen:
+                found = self.figures(records, "keypoints", chosen)
+                rows[name] = {**_chosen(found, "AP", "AP50", "AR"), "pictures": len(chosen)}
+        return rows
+
+    def _checked(self, record, where):
+        try:
+            image_id = self.id_of.get(record.get("file_name"), record["image_id"])
+            box_score = record.get("box_score", record["score"])
+            parts = {key: record[key] for key in FIGURES if key in record}  # a detector may give boxes alone
+            numbers = np.concatenate([*parts.values(), [record["score"], box_score]]).astype(float)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(f"{where} is not a COCO result ({error})") from None
+        if image_id not in self.known:
+            raise UserError(f"{where} is of picture {image_id}, which the annotations do not have")
+        for key, size in (("bbox", 4), ("keypoints", 3 * len(self.skeleton))):
+            if len(parts.get(key, [0] * size)) != size:
+                raise UserError(f"{where} has {len(parts[key])} numbers in {key}, expected {size} (skeleton "
+                                f"{self.skeleton.name})")
+        if not np.isfinite(numbers).all():
+            raise UserError(f"{where} holds a number that is not finite")
+        return {**parts, "image_id": image_id, "category_id": 1, "score": record["score"], "box_score": box_score}
 
 
-def _matched(record, i, ids, results):
-    try:
-        image_id = ids.get(record.get("file_name"), record["image_id"])
-        known = image_id in ids.values()
-        record = {key: record[key] for key in ("category_id", "bbox", "keypoints", "score")} | {
-            "image_id": image_id, "box_score": record.get("box_score", record["score"])}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{results}: record number {i} is not a COCO result ({error})") from None
-    if not known:
-        raise UserError(f"{results}: record number {i} is of picture {image_id}, which the annotations do not have")
-    return record
+def _of_kind(record, kind):
+    """What pycocotools should see: it looks at a box first, and takes `score` for both."""
+    if kind == "keypoints":
+        return {key: value for key, value in record.items() if key != "bbox"}
+    record = {key: value for key, value in record.items() if key != "keypoints"}
+    return {**record, "score": record.get("box_score", record["score"])}
 
 
-def _without_box(record):
-    return {key: value for key, value in record.items() if key != "bbox"}  # pycocotools looks at it first
+def _only_joint(k):
+    def change(annotation):
+        joints = np.reshape(annotation.get("keypoints") or [0, 0, 0] * (k + 1), (-1, 3)).copy()
+        joints[np.arange(len(joints)) != k, 2] = 0
+        return {**annotation, "keypoints": joints.ravel().tolist(), "num_keypoints": int(joints[k, 2] > 0)}
+
+    return change
 
 
-def _without_keypoints(record):
-    return {key: value for key, value in record.items() if key != "keypoints"}
+def _chosen(figures, *names):
+    return {name: figures[name] for name in names}
 
 
-def _summary(truth, records, kind, image_ids):
-    if not records:  # pycocotools cannot load an empty list
-        return dict.fromkeys(FIGURES[kind], 0.0)
-    with contextlib.redirect_stdout(io.StringIO()):
+def _summary(data, records, kind, image_ids, sigmas):
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         coco = COCO()
-        coco.dataset = {"info": {}, **truth}
+        coco.dataset = data
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(records), kind)
         evaluation.params.imgIds = image_ids
+        evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {name: float(value) for name, value in zip(FIGURES[kind], evaluation.stats)}
+    return evaluation.stats

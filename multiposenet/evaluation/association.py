@@ -1,0 +1,100 @@
+"""Who owns which joint: ways to decide it compared, with true and with found boxes and joints (METHOD section 5)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from keras import ops
+
+from multiposenet.codecs import peaks as codec
+from multiposenet.codecs.heatmap import STRIDE
+from multiposenet.geometry import Letterbox
+from multiposenet.prediction import Person
+
+# Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does, the fifth the public
+# reference code's; the last asks no PRN.
+METHODS = {
+    "PRN (ours)": {},
+    "- peaks may be shared": dict(unique=False),
+    "- heights thrown away": dict(heights=False),
+    "- nothing filled in": dict(fill=False),
+    "reference greedy": dict(unique=False, heights=False, fill=False),
+    "highest in the box": dict(unique=False, fill=False),
+}
+WITHOUT_PRN = "highest in the box"
+
+
+@dataclass
+class Scene:
+    """People and joints of one picture, on a canvas.
+
+    Args:
+        boxes: (n, 4) canvas pixels.
+        scores: (n,) of the boxes.
+        peaks: (K, m, 3) x, y in canvas pixels and height, zeros where there is none.
+        heatmaps: (h, w, K or more).
+        letterbox: from picture to canvas.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    peaks: np.ndarray
+    heatmaps: np.ndarray
+    letterbox: Letterbox
+
+
+def scenes(predictor, picture, pixels):
+    """All four scenes of an annotated picture: true or found boxes with true or found joints.
+
+    Args:
+        predictor: `AugmentedPredictor`.
+        picture: `Picture`, its labels.
+        pixels: (h, w, 3) uint8 RGB.
+    """
+    found = found_scene(predictor, pixels)
+    true = true_scene(picture, len(predictor.skeleton), found.letterbox)
+    return {f"{box_kind} boxes, {joint_kind} joints": replace(boxes, peaks=joints.peaks, heatmaps=found.heatmaps)
+            for box_kind, boxes in (("true", true), ("found", found))
+            for joint_kind, joints in (("true", true), ("found", found))}
+
+
+def found_scene(predictor, pixels):
+    """What the model finds in a picture, (h, w, 3) uint8 RGB, before joints are given to people."""
+    dense, letterbox = predictor.see(pixels)
+    peaks = ops.convert_to_numpy(predictor.model.people.get_layer("peaks")(dense["heatmaps"]))[0]
+    real = dense["scores"][0] > 0
+    return Scene(dense["boxes"][0][real], dense["scores"][0][real], peaks, dense["heatmaps"][0], letterbox)
+
+
+def true_scene(picture, joints, letterbox=None):
+    """The labels of a `Picture`; without `letterbox` in its own pixels, heatmaps are empty."""
+    letterbox = letterbox or Letterbox(1, picture.height, picture.width, picture.height, picture.width)
+    people = [person for person in picture.people if person.num_joints and not person.crowd]
+    keypoints = np.reshape([person.keypoints for person in people], (-1, joints, 3)).astype("float32")
+    peaks = letterbox.to_canvas(keypoints.transpose(1, 0, 2))
+    peaks[..., 2] = peaks[..., 2] > 0
+    peaks *= peaks[..., 2:]
+    boxes = letterbox.boxes_to_canvas(np.reshape([person.box_xyxy for person in people], (-1, 4)))
+    empty = np.zeros((-(-letterbox.canvas_height // STRIDE), -(-letterbox.canvas_width // STRIDE), joints), "float32")
+    return Scene(boxes, np.ones(len(people), "float32"), peaks, empty, letterbox)
+
+
+def poses(model, scene, methods=tuple(METHODS)):
+    """Dict method -> list of `Person` in the picture's pixels, without activities."""
+    if not len(scene.boxes):
+        return {name: [] for name in methods}
+    config, marks = model.config, _marks(model, scene)
+    everywhere = np.ones_like(marks)
+    found = {}
+    for name in methods:
+        keypoints = codec.assign_joints(
+            scene.boxes, scene.scores, scene.peaks, everywhere if name == WITHOUT_PRN else marks, scene.heatmaps,
+            config.box_margin, config.peak_threshold, window=1 if name == WITHOUT_PRN else 15, **METHODS[name])
+        boxes, points = scene.letterbox.boxes_to_picture(scene.boxes), scene.letterbox.to_picture(keypoints)
+        found[name] = [Person(*person) for person in zip(boxes, map(float, scene.scores), points)]
+    return found
+
+
+def _marks(model, scene):
+    """(n, rows, columns, K): the PRN's output for each box."""
+    grids = model.people.get_layer("person_grids")([scene.boxes[None], scene.peaks[None]])
+    return ops.convert_to_numpy(model.people.get_layer("prn_per_person")(grids))[0]

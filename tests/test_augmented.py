@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pytest
+from scenes import noisy_pictures, write_coco
+
+from multiposenet.codecs.heatmap import encode_joints
+from multiposenet.codecs.peaks import find_peaks
+from multiposenet.commands.evaluate import main
+from multiposenet.config import PredictConfig
+from multiposenet.data.coco import read_coco
+from multiposenet.evaluation import association
+from multiposenet.evaluation.augmented import AugmentedPredictor, View, align, average, swap_sides
+from multiposenet.evaluation.coco import Truth
+from multiposenet.geometry import Letterbox
+from multiposenet.prediction import Predictor
+from multiposenet.skeleton import COCO17
+from multiposenet.weights import load_pretrained, save_model
+
+HEIGHT, WIDTH = 150, 230
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 1.5, 2])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_joint_comes_back_to_its_pixel(scale, mirror):
+    """The joint drawn where the view sees it is found where the plain canvas has it."""
+    plain = Letterbox.fit(HEIGHT, WIDTH, 192, 400)
+    view = Letterbox.fit(HEIGHT, WIDTH, round(192 * scale), round(400 * scale))
+    for point in np.random.default_rng(0).uniform((20, 20), (WIDTH - 20, HEIGHT - 20), (5, 2)):
+        seen = np.array([WIDTH - 1 - point[0], point[1]]) if mirror else point
+        joints = np.append(view.to_canvas(seen), 2)[None, None]
+        drawn = encode_joints(joints, view.canvas_height, view.canvas_width)
+        aligned, _ = align(drawn, view, plain, WIDTH if mirror else None)
+        assert aligned.shape == (plain.canvas_height // 4, plain.canvas_width // 4, 1)
+        found = find_peaks(aligned, 1, 1, 0.1)[0, 0, :2]
+        np.testing.assert_allclose(found, plain.to_canvas(point), atol=0.5 + 1 / view.scale)
+
+
+def test_the_plain_view_stays_as_it_is():
+    letterbox = Letterbox.fit(HEIGHT, WIDTH, 160, 400)
+    maps = np.random.default_rng(0).random((letterbox.canvas_height // 4, letterbox.canvas_width // 4, 3))
+    aligned, seen = align(maps, letterbox, letterbox)
+    np.testing.assert_allclose(aligned, maps, atol=1e-5)
+    assert seen[:letterbox.height // 4, :letterbox.width // 4].all() and not seen[-1, -1]
+
+
+def test_two_mirrors_are_none():
+    letterbox = Letterbox.fit(160, 256, 160, 256)
+    maps = np.random.default_rng(0).random((40, 64, 18)).astype("float32")
+    once = swap_sides(align(maps, letterbox, letterbox, 256)[0], COCO17)
+    assert not np.allclose(once, maps)
+    twice = swap_sides(align(once, letterbox, letterbox, 256)[0], COCO17)
+    np.testing.assert_allclose(twice, maps, atol=1e-5)
+
+
+def test_averages_are_over_the_views_that_see():
+    one, two = np.ones((2, 2, 1)), np.full((2, 2, 1), 3.0)
+    seen = np.array([[True, True], [True, False]]), np.array([[True, False], [True, False]])
+    np.testing.assert_allclose(average([(one, seen[0]), (two, seen[1])])[..., 0], [[2, 1], [2, 0]])
+
+
+def test_variants_of_a_picture(tiny_model):
+    config = PredictConfig(short_side=96, long_side=192)
+    predictor, (picture,) = AugmentedPredictor(tiny_model, config), noisy_pictures([1], (96, 128))
+    variants = {"plain": (View(),), "twice": (View(), View()), "mirror": (View(), View(mirror=True))}
+    people = predictor.predict_variants(picture, variants)
+    expected = Predictor(tiny_model, config).predict(picture)
+    assert len(expected) > 1
+    for name in ("plain", "twice"):
+        for a, b in zip(expected, people[name], strict=True):
+            np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
+            np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=1e-3)
+            assert a.activity_probabilities == pytest.approx(b.activity_probabilities, abs=1e-4)
+    changed = [not np.allclose(a.keypoints, b.keypoints) for a, b in zip(expected, people["mirror"], strict=True)]
+    assert any(changed)
+    # what the mirror view of a mirrored picture sees is the picture itself
+    aligned, _ = predictor._aligned(picture[:, ::-1], View(mirror=True), predictor.letterbox(picture))
+    plain = predictor.see(picture)[0]["heatmaps"][0]
+    np.testing.assert_allclose(aligned, swap_sides(plain[:, ::-1], COCO17), atol=1e-4)
+
+
+def test_association_with_everything_true(tmp_path):
+    """Drawn crowds, true boxes and joints: the PRN finds nearly every joint's owner; without it owners are mixed up."""
+    truth, model = Truth(write_coco(tmp_path, 4, people=4)), load_pretrained("lite")
+    records = {}
+    for picture in truth.pictures:
+        scene = association.true_scene(picture, len(COCO17))
+        for name, people in association.poses(model, scene).items():
+            records.setdefault(name, []).extend(person.as_coco(picture.id, picture.name) for person in people)
+    found = {name: truth.figures(of_method, "keypoints")["AP"] for name, of_method in records.items()}
+    assert found["PRN (ours)"] > 0.75, found
+    assert found["PRN (ours)"] >= found["reference greedy"] > found["highest in the box"], found
+
+
+def test_one_person_with_true_joints_is_perfect(tmp_path):
+    picture, = read_coco(write_coco(tmp_path, 1, people=1))
+    scene = association.true_scene(picture, len(COCO17))
+    for people in association.poses(load_pretrained("lite"), scene).values():
+        person, = people
+        labelled = picture.people[0].keypoints[:, 2] > 0
+        np.testing.assert_allclose(person.keypoints[labelled, :2], picture.people[0].keypoints[labelled, :2], atol=1e-3)
+        np.testing.assert_allclose(person.box_xyxy, picture.people[0].box_xyxy)
+
+
+def test_all_tables_from_the_command(tmp_path, tiny_model):
+    annotations, out = write_coco(tmp_path, 2, size=96), tmp_path / "out"
+    save_model(tiny_model, tmp_path / "tiny.keras")
+    assert main(["all", "--annotations", str(annotations), "--images", str(tmp_path / "images"), "--out", str(out),
+                 "--weights", str(tmp_path / "tiny.keras"), "--set", "predict.short_side=64"]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert list(metrics["keypoints"]) == ["single scale", "mirror", "multi-scale", "multi-scale, mirror"]
+    assert list(metrics["boxes"]) == ["single scale"] and list(metrics["prn"]) == ["all people", "people with official areas"]
+    grid = metrics["association, keypoint AP"]
+    assert list(grid) == list(association.METHODS) and len(grid["PRN (ours)"]) == 4
+    assert grid["PRN (ours)"]["true boxes, true joints"] > grid["PRN (ours)"]["found boxes, found joints"]
+    assert len(list(out.glob("results_*.json"))) == 4

@@ -32,6 +32,7 @@ setup(
         "multiposenet-train-detector = multiposenet.commands.train:detector",
         "multiposenet-train-prn = multiposenet.commands.train:prn",
         "multiposenet-train-activity = multiposenet.commands.train:activity",
+        "multiposenet-build-activity-dataset = multiposenet.commands.build_activity_dataset:main",
         "multiposenet-evaluate = multiposenet.commands.evaluate:main",
         "multiposenet-merge-weights = multiposenet.commands.merge:main",
     ]},

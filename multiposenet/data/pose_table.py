@@ -70,6 +70,16 @@ class PoseTable:
         return ", ".join(parts + [f"left out {count} {reason}" for reason, count in self.dropped.items()])
 
 
+def csv_header(skeleton):
+    """Column names of our CSV."""
+    return ["image", "activity", *BOX, *(f"{joint}_{part}" for joint in skeleton.joints for part in "xyv")]
+
+
+def csv_row(image, activity, box_xyxy, keypoints):
+    """Cells of one person under `csv_header`; keypoints (K, 3) x, y and score."""
+    return [image, activity, *(f"{value:.6g}" for value in np.concatenate([box_xyxy, keypoints.ravel()]))]
+
+
 def read_pose_csv(path, skeleton, classes):
     """Our CSV -> PoseTable.
 
@@ -77,8 +87,9 @@ def read_pose_csv(path, skeleton, classes):
         UserError: naming the file and the row (as a spreadsheet counts: the header is row 1).
     """
     header, rows = read_csv(path)
-    columns = [f"{joint}_{part}" for joint in skeleton.joints for part in "xyv"]
-    check_columns(path, header, ("image", "activity", *BOX, *columns))
+    columns = csv_header(skeleton)
+    check_columns(path, header, columns)
+    columns = columns[-3 * len(skeleton):]
 
     def person(row):
         box = [number(row, name) for name in BOX]

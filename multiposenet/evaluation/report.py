@@ -6,6 +6,7 @@ import shlex
 import sys
 from datetime import date
 from importlib.metadata import version
+from pathlib import Path
 
 from multiposenet.files import write_whole
 
@@ -15,8 +16,7 @@ PACKAGES = ("multiposenet", "keras", "numpy", "pycocotools")
 
 def sha256(path):
     """Hexadecimal fingerprint of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def provenance(annotations, subset, pictures, source):

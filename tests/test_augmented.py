@@ -114,3 +114,6 @@ def test_all_tables_from_the_command(tmp_path, tiny_model):
     assert list(grid) == list(association.METHODS) and len(grid["PRN (ours)"]) == 4
     assert grid["PRN (ours)"]["true boxes, true joints"] > grid["PRN (ours)"]["found boxes, found joints"]
     assert len(list(out.glob("results_*.json"))) == 4
+    assert {path.name for path in out.glob("*.png")} == {"by_joint.png", "precision_recall_keypoints.png",
+                                                         "precision_recall_boxes.png"}
+    assert len(list(out.glob("best_*.jpg"))) == len(list(out.glob("worst_*.jpg"))) == 2

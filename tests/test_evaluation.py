@@ -5,8 +5,12 @@ import pytest
 from scenes import write_coco
 
 from multiposenet.commands.evaluate import main
+from multiposenet.commands.make_results import main as make_results
+from multiposenet.data.coco import read_coco
 from multiposenet.errors import UserError
 from multiposenet.evaluation.coco import Truth
+from multiposenet.evaluation.figures import picture_score
+from multiposenet.prediction import Person
 from multiposenet.skeleton import COCO17
 
 
@@ -63,6 +67,29 @@ def test_one_bad_joint_costs_that_joint_alone(annotations):
     assert joints.pop("left_knee")["AP"] == 0
     # Not quite 1: pycocotools wants joints that nobody labelled to lie near the box, ours are at (0, 0).
     assert len(joints) == 16 and all(min(row.values()) > 0.95 for row in joints.values())
+
+
+def test_precision_over_recall(annotations):
+    """Half of the people found, in the right place: precision 1 up to recall 0.5, nothing beyond."""
+    truth = Truth(annotations)
+    records = truth.read_results(results_of(annotations))
+    assert truth.precision(records, "keypoints").tolist() == pytest.approx([1] * 101)
+    half = records[:len(records) // 2]
+    reached = len(half) / len(records)
+    for kind in ("keypoints", "bbox"):
+        precision = truth.precision(half, kind, 0.75)
+        np.testing.assert_allclose(precision, np.linspace(0, 1, 101) <= reached, atol=1e-6)
+    assert not truth.precision([], "bbox").any()
+
+
+def test_score_of_a_picture(annotations):
+    picture = read_coco(annotations)[0]
+    found = [Person(person.box_xyxy, 1.0, person.keypoints) for person in picture.people]
+    assert picture_score(picture, found, COCO17.sigmas) == pytest.approx(1)
+    assert picture_score(picture, found[:1], COCO17.sigmas) < 1
+    assert picture_score(picture, [], COCO17.sigmas) == 0
+    picture.people.clear()
+    assert picture_score(picture, found, COCO17.sigmas) is None
 
 
 def test_figures_by_people_in_the_picture(tmp_path):
@@ -140,3 +167,20 @@ def test_the_command_names_mistakes(annotations, tmp_path, capsys):
     assert "--weights" in capsys.readouterr().err
     assert main(["keypoints", *common]) == 2
     assert "--images" in capsys.readouterr().err
+
+
+def test_results_page(annotations, tmp_path, capsys):
+    common = ["--annotations", str(annotations), "--results", str(results_of(annotations))]
+    for part in ("keypoints", "boxes"):
+        assert main([part, *common, "--out", str(tmp_path / part)]) == 0
+    page = tmp_path / "RESULTS.md"
+    assert make_results([f"perfect={tmp_path / 'keypoints'}", f"boxes={tmp_path / 'boxes'}", "--output", str(page)]) == 0
+    text = page.read_text()
+    assert "| perfect, results | 1.000 | 1.000 | 1.000 |" in text and "| boxes, results | 1.000 |" in text
+    assert "(paper)* | 0.696 | 0.863 |" in text and "| perfect, left_knee | 1.000 | 1.000 |" in text
+    assert "3 pictures (all) of `annotations.json`" in text and str(tmp_path) not in text.split("`keypoints")[0]
+    capsys.readouterr()
+    (tmp_path / "boxes" / "metrics.json").write_text("[]")
+    assert make_results([f"boxes={tmp_path / 'boxes'}", "--output", str(page)]) == 2
+    assert "not written by evaluate.py" in capsys.readouterr().err
+    assert make_results([f"x={tmp_path / 'none'}", "--output", str(page)]) == 2

@@ -71,19 +71,31 @@ class _Results:
     """Tables of a results list."""
 
     def __init__(self, args, truth):
-        self.truth, self.source = truth, args.results
+        self.args, self.truth, self.source = args, truth, args.results
         self.records = {"results": truth.read_results(args.results)}
 
     def keypoints(self):
+        from multiposenet.evaluation import figures
+
         rows = {name: self.truth.figures(records, "keypoints") for name, records in self.records.items()}
         first = next(iter(self.records.values()))
         tables = {"keypoints": rows, "keypoints by joint": self.truth.by_joint(first),
                   "keypoints by people in the picture": self.truth.by_people(first)}
+        self._curves("keypoints", "keypoints", first)
+        figures.joint_bars(self.args.out / "by_joint.png", tables["keypoints by joint"])
         return {title: rows for title, rows in tables.items() if rows}
 
     def boxes(self):
         first, records = next(iter(self.records.items()))
+        self._curves("boxes", "bbox", records)
         return {"boxes": {first: self.truth.figures(records, "bbox")}}  # augmentation leaves the boxes alone
+
+    def _curves(self, name, kind, records):
+        from multiposenet.evaluation import figures
+
+        word = "OKS" if kind == "keypoints" else "IoU"
+        curves = {f"{word} {threshold}": self.truth.precision(records, kind, threshold) for threshold in (0.5, 0.75)}
+        figures.precision_recall(self.args.out / f"precision_recall_{name}.png", curves, name)
 
 
 class _Weights(_Results):
@@ -135,11 +147,18 @@ class _Weights(_Results):
     def _predict(self):
         from multiposenet.evaluation.augmented import VARIANTS
 
+        from multiposenet.evaluation import figures
+
         variants = dict(list(VARIANTS.items())[:1]) if self.args.single or self.args.part == "boxes" else VARIANTS
-        records = {name: [] for name in variants}
+        records, scored, settings = {name: [] for name in variants}, [], self.predictor.config
         for picture, pixels in self._pictures():
-            for name, people in self.predictor.predict_variants(pixels, variants).items():
+            found = self.predictor.predict_variants(pixels, variants)
+            for name, people in found.items():
                 records[name] += _as_records(picture, people)
+            shown = [person for person in next(iter(found.values())) if person.box_score >= settings.score_threshold]
+            score = figures.picture_score(picture, shown, self.truth.skeleton.sigmas)
+            scored += [(score, picture, shown)] if score is not None else []
+        figures.save_examples(self.args.out, scored, read_picture, self.truth.skeleton, settings.joint_threshold)
         return records
 
     def _pictures(self):

@@ -71,15 +71,17 @@ class Truth:
         Returns:
             Dict of `FIGURES[kind]`; -1 where there is nothing to find.
         """
-        image_ids = [picture.id for picture in (self.pictures if pictures is None else pictures)]
-        records = [_of_kind(record, kind) for record in records if record["image_id"] in set(image_ids) and kind in record]
-        if not records:  # pycocotools cannot load an empty list
-            return dict.fromkeys(FIGURES[kind], 0.0)
-        data = {"info": {}, **self.data}
-        if change:
-            data["annotations"] = [change(annotation) for annotation in data["annotations"]]
-        stats = _summary(data, records, kind, image_ids, np.array(self.skeleton.sigmas))
+        evaluation = self._evaluated(records, kind, pictures, change)
+        stats = evaluation.stats if evaluation else [0.0] * len(FIGURES[kind])
         return {name: float(value) for name, value in zip(FIGURES[kind], stats)}
+
+    def precision(self, records, kind, threshold=0.5):
+        """(101,) precision at recalls 0, 0.01 .. 1, where an OKS or IoU of `threshold` is a hit."""
+        evaluation = self._evaluated(records, kind)
+        if not evaluation:
+            return np.zeros(101)
+        at = int(np.argmin(np.abs(evaluation.params.iouThrs - threshold)))
+        return np.maximum(evaluation.eval["precision"][at, :, 0, 0, -1], 0)  # one class, all areas; -1: never reached
 
     def by_joint(self, records):
         """Joint's name -> AP and AR of that joint alone; people on whom it is not labelled do not count."""
@@ -96,6 +98,16 @@ class Truth:
                 found = self.figures(records, "keypoints", chosen)
                 rows[name] = {**_chosen(found, "AP", "AP50", "AR"), "pictures": len(chosen)}
         return rows
+
+    def _evaluated(self, records, kind, pictures=None, change=None):
+        image_ids = [picture.id for picture in (self.pictures if pictures is None else pictures)]
+        records = [_of_kind(record, kind) for record in records if record["image_id"] in set(image_ids) and kind in record]
+        if not records:  # pycocotools cannot load an empty list
+            return None
+        data = {"info": {}, **self.data}
+        if change:
+            data["annotations"] = [change(annotation) for annotation in data["annotations"]]
+        return _run_pycocotools(data, records, kind, image_ids, np.array(self.skeleton.sigmas))
 
     def _checked(self, record, where):
         try:
@@ -137,7 +149,7 @@ def _chosen(figures, *names):
     return {name: figures[name] for name in names}
 
 
-def _summary(data, records, kind, image_ids, sigmas):
+def _run_pycocotools(data, records, kind, image_ids, sigmas):
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         coco = COCO()
         coco.dataset = data
@@ -148,4 +160,4 @@ def _summary(data, records, kind, image_ids, sigmas):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    return evaluation

@@ -11,6 +11,28 @@ from pathlib import Path
 from multiposenet.files import write_whole
 
 METRICS, TABLES = "metrics.json", "tables.md"
+TITLES = ("keypoints", "keypoints by joint", "keypoints by people in the picture", "boxes", "prn",
+          "association, keypoint AP")
+COLUMNS = ("AP", "AP50", "AP75", "APm", "APl", "AR")
+PUBLISHED = {  # METHOD section 8; what is not given is -1
+    "keypoints": {
+        "*MultiPoseNet, COCO test-dev (paper)*": (.696, .863, .766, .650, .763, .735),
+        "*MultiPoseNet, own boxes and joints, val2017 (paper)*": (.639, -1., -1., -1., -1., -1.),
+        "*PyTorch re-implementation, R101, val2017*": (.590, .791, .644, .565, .636, .644),
+        "*Keypoint R-CNN R50-3x, val2017*": (.655, -1., -1., -1., -1., -1.),
+    },
+    "boxes": {"*Keypoint R-CNN R50-3x, person boxes, val2017*": (.554, -1., -1., -1., -1., -1.)},
+    "prn": {
+        "*authors, Keras, val2017*": (.894, .971, .912, .875, .918, .909),
+        "*authors, PyTorch, val2017*": (.892, .978, .921, .883, .912, .917),
+    },
+}
+PREFACE = """# Results
+
+Made by `scripts/make_results.py` from the `metrics.json` files of `scripts/evaluate.py`; not edited by hand. AP and AR
+are pycocotools'. Rows in italics are published figures, on other pictures than ours, to stand beside. A dash: nothing
+of the kind to find, or not published.
+"""
 PACKAGES = ("multiposenet", "keras", "numpy", "pycocotools")
 
 
@@ -28,9 +50,9 @@ def provenance(annotations, subset, pictures, source):
         pictures: how many pictures that is.
         source: path of the weights or of the results list.
     """
-    return dict(source=dict(file=str(source), sha256=sha256(source)),
-                annotations=dict(file=str(annotations), sha256=sha256(annotations), subset=subset, pictures=pictures),
-                command=shlex.join(sys.argv), date=date.today().isoformat(),
+    return dict(source=dict(file=Path(source).name, sha256=sha256(source)),
+                annotations=dict(file=Path(annotations).name, sha256=sha256(annotations), subset=subset, pictures=pictures),
+                command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), date=date.today().isoformat(),
                 versions={name: version(name) for name in PACKAGES})
 
 
@@ -41,11 +63,40 @@ def markdown(title, rows):
         title: text.
         rows: dict name -> dict of figure's name -> number; the first row names the columns.
     """
-    names = list(next(iter(rows.values())))
+    names = list(next(iter(rows.values())))  # of the first row; the others may have fewer
     lines = [f"### {title}", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(_text(figures[column]) for column in names) + " |"
+    lines += [f"| {name} | " + " | ".join(_text(figures.get(column, -1.)) for column in names) + " |"
               for name, figures in rows.items()]
     return "\n".join(lines) + "\n"
+
+
+def published(title):
+    """Rows of the literature for a table of `evaluate.py`, figures that were not published are -1 (METHOD section 8)."""
+    return {name: dict(zip(("AP", "AP50", "AP75", "APm", "APl", "AR"), figures))
+            for name, figures in PUBLISHED.get(title, {}).items()}
+
+
+def page(entries):
+    """Text of RESULTS.md.
+
+    Args:
+        entries: dict name -> metrics of one evaluation, as in its metrics.json.
+    """
+    parts = [PREFACE]
+    for title in TITLES:
+        rows = {f"{name}, {row}": figures for name, metrics in entries.items()
+                for row, figures in metrics.get(title, {}).items()}
+        if rows and title in PUBLISHED:
+            rows = {name: {key: figures[key] for key in COLUMNS if key in figures} for name, figures in rows.items()}
+            rows |= published(title)
+        if rows:
+            parts.append(markdown(title, rows))
+    parts.append("### where the figures come from\n")
+    parts += [f"- **{name}**: `{metrics['source']['file']}` (SHA-256 {metrics['source']['sha256'][:12]}) on "
+              f"{metrics['annotations']['pictures']} pictures ({metrics['annotations']['subset']}) of "
+              f"`{metrics['annotations']['file']}` (SHA-256 {metrics['annotations']['sha256'][:12]}), {metrics['date']}: "
+              f"`{metrics['command']}`" for name, metrics in entries.items()]
+    return "\n".join(parts) + "\n"
 
 
 def write(folder, metrics, tables):

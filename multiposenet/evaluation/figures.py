@@ -1,0 +1,72 @@
+"""Pictures of an evaluation: precision over recall, bars for the joints, and the best and worst pictures."""
+
+import cv2
+import matplotlib
+import numpy as np
+
+from multiposenet import geometry
+from multiposenet.drawing import draw_people
+from multiposenet.files import replacing, write_whole
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+
+EXAMPLES = 4  # of the best and of the worst pictures
+
+
+def precision_recall(path, curves, title):
+    """`curves`: dict label -> (101,) precision at recalls 0 .. 1."""
+    figure, axes = pyplot.subplots(figsize=(5, 4))
+    for label, precision in curves.items():
+        axes.plot(np.linspace(0, 1, len(precision)), precision, label=label)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
+    axes.legend()
+    _save(figure, path)
+
+
+def joint_bars(path, by_joint):
+    """`by_joint`: dict joint -> dict of AP and AR."""
+    figure, axes = pyplot.subplots(figsize=(6, 5))
+    places = np.arange(len(by_joint))
+    for offset, name in ((-0.2, "AP"), (0.2, "AR")):
+        axes.barh(places + offset, [max(row[name], 0) for row in by_joint.values()], height=0.4, label=name)
+    axes.set(yticks=places, yticklabels=[name.replace("_", " ") for name in by_joint], xlim=(0, 1))
+    axes.invert_yaxis()
+    axes.legend()
+    _save(figure, path)
+
+
+def picture_score(picture, people, sigmas):
+    """Mean over a picture's labelled people of the best OKS that any pose found has; None without labelled people."""
+    labelled = [person for person in picture.people if person.num_joints and not person.crowd]
+    if not labelled:
+        return None
+    if not people:
+        return 0.0
+    similarities = geometry.oks(np.stack([person.keypoints for person in people]),
+                                np.stack([person.keypoints for person in labelled]),
+                                [person.area for person in labelled], sigmas)
+    return float(similarities.max(axis=0).mean())
+
+
+def save_examples(folder, scored, read, skeleton, joint_threshold):
+    """Draw the best and the worst pictures.
+
+    Args:
+        folder: Path; best_1.jpg .. and worst_1.jpg .. are written there.
+        scored: list of (score, `Picture`, list of `Person` to draw).
+        read: function from a file to its (h, w, 3) RGB pixels.
+        skeleton: of the poses.
+        joint_threshold: joints below it are not drawn.
+    """
+    scored = sorted(scored, key=lambda entry: -entry[0])
+    for name, chosen in (("best", scored[:EXAMPLES]), ("worst", scored[::-1][:EXAMPLES])):
+        for i, (_, picture, people) in enumerate(chosen, start=1):
+            drawn = draw_people(read(picture.file), people, skeleton, joint_threshold)
+            write_whole(folder / f"{name}_{i}.jpg", cv2.imencode(".jpg", drawn[..., ::-1])[1].tobytes())
+
+
+def _save(figure, path):
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)

@@ -44,6 +44,7 @@ class ModelConfig(Section):
     box_margin: float = 0.21  # a box is widened by this share of its sides before its peaks are gathered
     activity_units: tuple[Positive, ...] = (3072, 128)
     activity_dropout: Fraction = 0.3
+    activity_batch_norm: bool = True
     pose_min_score: float = 0.05  # joints below it count as missing for the activity
     max_people: Positive = 50  # boxes kept per picture
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression

@@ -23,7 +23,7 @@ FIELDS = {
     "keypoints": (*_BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "extra_channel"),
     "detector": (*_BACKBONE, "head_filters", "head_depth"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
-    "activity": ("skeleton", "activities", "activity_units"),
+    "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm"),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from multiposenet.commands.common import add_config_arguments, predict_config, quiet_tensorflow, run
+from multiposenet.commands.common import add_config_arguments, config_from, predict_config, quiet_tensorflow, run
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
 from multiposenet.files import write_whole
@@ -26,23 +26,39 @@ def evaluate(args):
 
     parts = PARTS if args.part == "all" else (args.part,)
     _check(args, parts)
+    if args.part == "activity":
+        return _activity(args)
     truth = Truth(args.annotations, args.subset, args.limit, args.images)
     args.out.mkdir(parents=True, exist_ok=True)
     evaluator = _Results(args, truth) if args.results else _Weights(args, truth)
     tables = {}
     for part in parts:
         tables.update(getattr(evaluator, part)())
-    metrics = {**tables, **report.provenance(args.annotations, args.subset, len(truth.pictures), evaluator.source)}
+    scored = dict(subset=args.subset, pictures=len(truth.pictures))
+    metrics = {**tables, **report.provenance(evaluator.source, args.annotations, scored)}
     print(report.write(args.out, metrics, tables))
     print(f"{len(truth.pictures)} pictures ({args.subset}); see {args.out}")
 
 
+def _activity(args):
+    from multiposenet.commands.evaluate_activity import compare
+    from multiposenet.evaluation import report
+
+    config = config_from(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tables = compare(config, args.out)
+    source = Path(config.data.root) / config.data.sets[0].annotations
+    print(report.write(args.out, {**tables, **report.provenance(source)}, tables))
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="evaluate.py", description="Tables of COCO figures, by pycocotools.")
-    parser.add_argument("part", choices=(*PARTS, "all"),
+    parser.add_argument("part", choices=(*PARTS, "activity", "all"),
                         help="keypoints: with test-time augmentation, by joint and by people in the picture; boxes; "
-                        "prn: true boxes and joints, no picture is opened; association: who gets which joint, compared")
-    parser.add_argument("--annotations", required=True, type=Path, help="COCO annotation file")
+                        "prn: true boxes and joints, no picture is opened; association: who gets which joint, compared; "
+                        "all: these four; activity: cross-validation of the MLP and of scikit-learn's classifiers on "
+                        "the poses that --config names, as for train_activity.py")
+    parser.add_argument("--annotations", type=Path, help="COCO annotation file")
     parser.add_argument("--images", type=Path, help="folder of its pictures")
     parser.add_argument("--weights", default="lite", help="shipped weights by name, or a .keras file (default: lite)")
     parser.add_argument("--results", type=Path, help="score this results.json (infer.py's or another program's) instead")
@@ -61,6 +77,10 @@ def _check(args, parts):
 
     if (args.out / METRICS).exists() and not args.overwrite:
         raise UserError(f"{args.out / METRICS}: exists already; choose another --out or add --overwrite")
+    if args.part == "activity":
+        return
+    if not args.annotations:
+        raise UserError(f"{args.part} needs --annotations, a COCO annotation file")
     if args.results and not set(parts) <= {"keypoints", "boxes"}:
         raise UserError(f"--results: {args.part} needs --weights; a results list has only keypoints and boxes")
     if not args.results and not args.images and set(parts) != {"prn"}:

@@ -4,6 +4,8 @@ import cv2
 import matplotlib
 import numpy as np
 
+from sklearn.metrics import ConfusionMatrixDisplay
+
 from multiposenet import geometry
 from multiposenet.drawing import draw_people
 from multiposenet.files import replacing, write_whole
@@ -32,6 +34,25 @@ def joint_bars(path, by_joint):
         axes.barh(places + offset, [max(row[name], 0) for row in by_joint.values()], height=0.4, label=name)
     axes.set(yticks=places, yticklabels=[name.replace("_", " ") for name in by_joint], xlim=(0, 1))
     axes.invert_yaxis()
+    axes.legend()
+    _save(figure, path)
+
+
+def confusion(path, matrix, classes):
+    """`matrix` (classes, classes): rows are the truth and sum to 1."""
+    figure, axes = pyplot.subplots(figsize=(5, 4.5))
+    ConfusionMatrixDisplay(np.array(matrix), display_labels=classes).plot(ax=axes, values_format=".2f", cmap="Blues")
+    _save(figure, path)
+
+
+def learning_curve(path, log):
+    """`log`: path of a run's log.csv."""
+    columns = np.genfromtxt(log, delimiter=",", names=True)
+    figure, axes = pyplot.subplots(figsize=(5, 4))
+    for name in ("accuracy", "val_accuracy"):
+        if name in columns.dtype.names:
+            axes.plot(columns["epoch"] + 1, columns[name], label={"accuracy": "training"}.get(name, "held out"))
+    axes.set(xlabel="epoch", ylabel="accuracy")
     axes.legend()
     _save(figure, path)
 

@@ -12,7 +12,7 @@ from multiposenet.files import write_whole
 
 METRICS, TABLES = "metrics.json", "tables.md"
 TITLES = ("keypoints", "keypoints by joint", "keypoints by people in the picture", "boxes", "prn",
-          "association, keypoint AP")
+          "association, keypoint AP", "activity")
 COLUMNS = ("AP", "AP50", "AP75", "APm", "APl", "AR")
 PUBLISHED = {  # METHOD section 8; what is not given is -1
     "keypoints": {
@@ -41,19 +41,17 @@ def sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def provenance(annotations, subset, pictures, source):
+def provenance(source, annotations=None, scored=None):
     """Dict that says where figures come from.
 
     Args:
-        annotations: path of the annotation file.
-        subset: name of the part that was scored.
-        pictures: how many pictures that is.
-        source: path of the weights or of the results list.
+        source: path of the weights, of the results list or of the poses.
+        annotations: path of the annotation file, if there is one.
+        scored: dict of which part of it was scored.
     """
-    return dict(source=dict(file=Path(source).name, sha256=sha256(source)),
-                annotations=dict(file=Path(annotations).name, sha256=sha256(annotations), subset=subset, pictures=pictures),
-                command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), date=date.today().isoformat(),
-                versions={name: version(name) for name in PACKAGES})
+    origin = dict(source=_named(source), command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                  date=date.today().isoformat(), versions={name: version(name) for name in PACKAGES})
+    return origin | (dict(annotations=_named(annotations) | (scored or {})) if annotations else {})
 
 
 def markdown(title, rows):
@@ -72,8 +70,7 @@ def markdown(title, rows):
 
 def published(title):
     """Rows of the literature for a table of `evaluate.py`, figures that were not published are -1 (METHOD section 8)."""
-    return {name: dict(zip(("AP", "AP50", "AP75", "APm", "APl", "AR"), figures))
-            for name, figures in PUBLISHED.get(title, {}).items()}
+    return {name: dict(zip(COLUMNS, figures)) for name, figures in PUBLISHED.get(title, {}).items()}
 
 
 def page(entries):
@@ -92,10 +89,8 @@ def page(entries):
         if rows:
             parts.append(markdown(title, rows))
     parts.append("### where the figures come from\n")
-    parts += [f"- **{name}**: `{metrics['source']['file']}` (SHA-256 {metrics['source']['sha256'][:12]}) on "
-              f"{metrics['annotations']['pictures']} pictures ({metrics['annotations']['subset']}) of "
-              f"`{metrics['annotations']['file']}` (SHA-256 {metrics['annotations']['sha256'][:12]}), {metrics['date']}: "
-              f"`{metrics['command']}`" for name, metrics in entries.items()]
+    parts += [f"- **{name}**: {_origin(metrics)}, {metrics['date']}: `{metrics['command']}`"
+              for name, metrics in entries.items()]
     return "\n".join(parts) + "\n"
 
 
@@ -104,6 +99,17 @@ def write(folder, metrics, tables):
     text = "\n".join(markdown(title, rows) for title, rows in tables.items())
     write_whole(folder / METRICS, json.dumps(metrics, indent=1))
     write_whole(folder / TABLES, text)
+    return text
+
+
+def _named(path):
+    return dict(file=Path(path).name, sha256=sha256(path))
+
+
+def _origin(metrics):
+    text = "`{file}` (SHA-256 {sha256:.12})".format(**metrics["source"])
+    if "annotations" in metrics:
+        text += " on {pictures} pictures ({subset}) of `{file}` (SHA-256 {sha256:.12})".format(**metrics["annotations"])
     return text
 
 

@@ -46,20 +46,22 @@ class ActivityClassifier(keras.Model):
         classes: number of activities.
         units: of the hidden layers; BatchNorm, ReLU and Dropout follow each.
         dropout: share of units dropped.
+        batch_norm: False leaves the BatchNorms out.
     """
 
-    def __init__(self, inputs=34, classes=4, units=(3072, 128), dropout=0.3, name="activity", **kwargs):
+    def __init__(self, inputs=34, classes=4, units=(3072, 128), dropout=0.3, batch_norm=True, name="activity", **kwargs):
         probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")
 
         vectors = x = keras.Input((inputs,), name="pose_vector")
         for number, width in enumerate(units, start=1):
-            x = layers.Dense(width, use_bias=False, name=f"dense_{number}")(x)  # BatchNorm brings the bias
-            x = layers.BatchNormalization(name=f"norm_{number}")(x)
+            x = layers.Dense(width, use_bias=not batch_norm, name=f"dense_{number}")(x)  # BatchNorm brings the bias
+            if batch_norm:
+                x = layers.BatchNormalization(name=f"norm_{number}")(x)
             x = layers.ReLU(name=f"relu_{number}")(x)
             x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
         super().__init__(vectors, probabilities(x), name=name, **kwargs)
 
-        self.arguments = dict(inputs=inputs, classes=classes, units=tuple(units), dropout=dropout)
+        self.arguments = dict(inputs=inputs, classes=classes, units=tuple(units), dropout=dropout, batch_norm=batch_norm)
 
     def get_config(self):
         return {**self.arguments, "name": self.name}

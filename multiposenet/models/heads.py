@@ -49,4 +49,4 @@ def build_prn(config):
 def build_activity(config):
     """Activity classifier of a ModelConfig."""
     return ActivityClassifier(2 * len(get_skeleton(config.skeleton)), len(config.activities), config.activity_units,
-                              config.activity_dropout)
+                              config.activity_dropout, config.activity_batch_norm)

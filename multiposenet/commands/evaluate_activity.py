@@ -1,0 +1,53 @@
+"""`evaluate.py activity`: several MLPs and scikit-learn's classifiers on the same folds (METHOD section 6)."""
+
+from multiposenet.commands.common import quiet_tensorflow
+from multiposenet.evaluation import activity as evaluation
+from multiposenet.skeleton import get_skeleton
+
+# Name -> what differs from the configuration: (section, its settings).
+AS_LABELLED = dict(mirror=0.0, drop_joint=0.0, joint_jitter=0.0, box_jitter=0.0)
+SETTINGS = {
+    "MLP as configured": ("model", {}),
+    "MLP of the article, 3072 and 128": ("model", dict(activity_units=(3072, 128))),
+    "MLP, no dropout": ("model", dict(activity_dropout=0.0)),
+    "MLP, no BatchNorm": ("model", dict(activity_batch_norm=False)),
+    "MLP, poses as labelled": ("activity", AS_LABELLED),
+}
+
+
+def compare(config, folder):
+    """Cross-validate everything; a run that was killed goes on with its finished folds.
+
+    Args:
+        config: `Config` of an activity training.
+        folder: Path for the folds' runs and the figures.
+
+    Returns:
+        Dict title -> rows, see `report.markdown`.
+
+    Raises:
+        UserError: see `recipes.activity`.
+    """
+    with quiet_tensorflow():
+        from multiposenet.data.activity import read_pose_sets
+        from multiposenet.evaluation import baselines, figures
+        from multiposenet.recipes import activity as recipe
+    skeleton = get_skeleton(config.model.skeleton)
+    table = read_pose_sets(config, skeleton)
+    print(table.describe())
+    summaries = {}
+    for i, (name, (section, settings)) in enumerate(SETTINGS.items()):
+        changed = config.model_copy(update={section: getattr(config, section).model_copy(update=settings)})
+        summaries[name] = recipe.cross_validate(table, changed, skeleton, folder / "runs" / str(i), resume=True)
+        print(f"{name}: F1 {summaries[name]['mean']['f1']:.3f}", flush=True)
+    for name in baselines.BASELINES:
+        summaries[name] = baselines.cross_validate(name, table, config, skeleton)
+    first = next(iter(summaries.values()))
+    figures.confusion(folder / "confusion.png", first["confusion"], first["classes"])
+    figures.learning_curve(folder / "learning_curve.png", folder / "runs" / "0" / "1" / "log.csv")
+    return {"activity": {name: _row(summary) for name, summary in summaries.items()}}
+
+
+def _row(summary):
+    return {**{name: summary["mean"][name] for name in evaluation.FIGURES},
+            **{f"{name} ±": summary["std"][name] for name in ("accuracy", "f1")}, "folds": len(summary["folds"])}

@@ -1,7 +1,7 @@
 import numpy as np
 
 from multiposenet.codecs.heatmap import encode_joints
-from multiposenet.codecs.peaks import find_peaks, one_to_one
+from multiposenet.codecs.peaks import assign_joints, best_each, find_peaks, one_to_one
 
 
 def test_peaks_of_drawn_joints_are_the_joints():
@@ -49,3 +49,20 @@ def test_one_to_one_is_greedy_over_all_pairs_in_order():
 def test_one_to_one_of_nothing():
     assert one_to_one(np.zeros((3, 0))).tolist() == [-1, -1, -1]
     assert one_to_one(np.zeros((0, 3))).tolist() == []
+
+
+def test_choices_of_the_assignment():
+    """Two people in one box, one peak of height 0.5: who gets it, with which score, and what the other one gets."""
+    boxes, peaks = np.array([[0, 0, 40, 40]] * 2, "float32"), np.array([[[10, 10, 0.5]]], "float32")
+    marks = np.full((2, 8, 8, 1), [[[[0.6 / 64]]], [[[1 / 64]]]], "float32")
+    heatmaps = np.zeros((10, 10, 1), "float32")
+
+    def poses(**choices):
+        return assign_joints(boxes, np.ones(2), peaks, marks, heatmaps, 0.2, 0.05, **choices)[:, 0]
+
+    assert poses(fill=False).tolist() == [[0, 0, 0], [10, 10, 0.5]]  # the whole mass lies in the window
+    guess, owner = poses()
+    assert owner.tolist() == [10, 10, 0.5] and guess[2] == 0 and (guess[:2] > 0).all()
+    np.testing.assert_allclose(poses(unique=False), [[10, 10, 0.3], [10, 10, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(poses(unique=False, heights=False), [[10, 10, 0.6], [10, 10, 1]], atol=1e-6)
+    assert best_each(np.array([[0, 2, 1], [0, 0, 0]])).tolist() == [1, -1] and best_each(np.zeros((2, 0))).tolist() == [-1, -1]

@@ -60,9 +60,9 @@ def test_choices_of_the_assignment():
     def poses(**choices):
         return assign_joints(boxes, np.ones(2), peaks, marks, heatmaps, 0.2, 0.05, **choices)[:, 0]
 
-    assert poses(fill=False).tolist() == [[0, 0, 0], [10, 10, 0.5]]  # the whole mass lies in the window
-    guess, owner = poses()
+    assert poses(unique=True, fill=False).tolist() == [[0, 0, 0], [10, 10, 0.5]]  # the whole mass lies in the window
+    guess, owner = poses(unique=True)
     assert owner.tolist() == [10, 10, 0.5] and guess[2] == 0 and (guess[:2] > 0).all()
-    np.testing.assert_allclose(poses(unique=False), [[10, 10, 0.3], [10, 10, 0.5]], atol=1e-6)
-    np.testing.assert_allclose(poses(unique=False, heights=False), [[10, 10, 0.6], [10, 10, 1]], atol=1e-6)
+    np.testing.assert_allclose(poses(), [[10, 10, 0.3], [10, 10, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(poses(heights=False), [[10, 10, 0.6], [10, 10, 1]], atol=1e-6)
     assert best_each(np.array([[0, 2, 1], [0, 0, 0]])).tolist() == [1, -1] and best_each(np.zeros((2, 0))).tolist() == [-1, -1]

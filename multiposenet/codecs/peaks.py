@@ -53,7 +53,7 @@ def one_to_one(values):
 
 
 def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold, window=15, stride=STRIDE,
-                  unique=True, heights=True, fill=True):
+                  unique=False, heights=True, fill=True):
     """Poses of one picture's people.
 
     Args:
@@ -67,8 +67,8 @@ def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold,
         window: cells, odd; side of the square in which the PRN's output is summed.
         unique: a peak goes to one person at most; else everybody takes the best in the box.
         heights: a peak's height counts beside the PRN's mass; else every peak's is 1.
-        fill: joints without a peak are guessed; else they stay zeros. The graph does all three, the public
-            reference code none.
+        fill: joints without a peak are guessed; else they stay zeros. The graph does the last two, the public
+            reference code none of the three.
 
     Returns:
         (n, K, 3) float32 x, y in pixels and score: height x PRN mass, at most 1; zeros for padding.

@@ -14,11 +14,11 @@ from multiposenet.prediction import Person
 # reference code's; the last asks no PRN.
 METHODS = {
     "PRN (ours)": {},
-    "- peaks may be shared": dict(unique=False),
+    "- one peak for one person": dict(unique=True),
     "- heights thrown away": dict(heights=False),
     "- nothing filled in": dict(fill=False),
-    "reference greedy": dict(unique=False, heights=False, fill=False),
-    "highest in the box": dict(unique=False, fill=False),
+    "reference greedy": dict(heights=False, fill=False),
+    "highest in the box": dict(fill=False),
 }
 WITHOUT_PRN = "highest in the box"
 

@@ -95,7 +95,10 @@ class PersonGrids(_Float32Layer):
 
 @keras.saving.register_keras_serializable("multiposenet")
 class AssignJoints(_Float32Layer):
-    """One pose for each box: every peak goes to at most one person, missing joints are the PRN's own guess.
+    """One pose for each box: the best peak of each joint in it, missing joints are the PRN's own guess.
+
+    A peak may go to several boxes: among found boxes some are doubles or empty, and with one peak for one box they
+    rob the right ones (`evaluate.py association`: keypoint AP halves).
 
     [boxes (batch, n, 4), scores (batch, n), peaks (batch, K, m, 3), marks (batch, n, rows, columns, K): the PRN's
     output, heatmaps (batch, h, w, K or more)] -> keypoints (batch, n, K, 3): x, y in pixels and score = height x
@@ -123,7 +126,7 @@ class AssignJoints(_Float32Layer):
         row, column, inside = locate(boxes, peaks, self.grid, self.margin)
         values = peaks[:, None, :, :, 2] * ops.take_along_axis(masses, row * self.grid[1] + column, axis=-1)
         values = ops.where(inside & ops.expand_dims(real, -1) & (values > 0), values, 0.0)
-        owned = one_to_one(values)
+        owned = best_each(values)
         points = ops.einsum("bnkm,bkmc->bnkc", owned, peaks[..., :2])
         assigned = ops.concatenate([points, ops.sum(owned * values, axis=-1, keepdims=True)], axis=-1)
         filled = self._fill(boxes, marks, masses, heatmaps)
@@ -179,11 +182,8 @@ def locate(boxes, peaks, grid, margin):
     return cells[..., 1], cells[..., 0], inside
 
 
-def one_to_one(values):
-    """Pair people with peaks, always the best pair that is left; each person and each peak at most once.
-
-    Every pair that is the best of its person and of its peak is made at once, until no value is left. argmax takes
-    the first of equals, which orders all pairs strictly: each round makes at least the best one, none collide.
+def best_each(values):
+    """Give every person the best peak of each joint, the first of equals.
 
     Args:
         values: (batch, n, K, m), no pair at or below 0.
@@ -191,19 +191,8 @@ def one_to_one(values):
     Returns:
         (batch, n, K, m) 1 for pairs, else 0.
     """
-    people, peaks = ops.shape(values)[1], ops.shape(values)[3]
-
-    def left(values, pairs):
-        return ops.any(values > 0)
-
-    def make_pairs(values, pairs):
-        best_peak = ops.one_hot(ops.argmax(values, axis=3), peaks, dtype="float32")
-        best_person = ops.one_hot(ops.argmax(values, axis=1), people, axis=1, dtype="float32")
-        new = best_peak * best_person * ops.cast(values > 0, "float32")
-        free = (1 - ops.max(new, axis=1, keepdims=True)) * (1 - ops.max(new, axis=3, keepdims=True))
-        return values * free, pairs + new
-
-    return ops.while_loop(left, make_pairs, (values, ops.zeros_like(values)))[1]
+    best = ops.one_hot(ops.argmax(values, axis=3), ops.shape(values)[3], dtype="float32")
+    return best * ops.cast(values > 0, "float32")
 
 
 def _refined(flat, cells, place, size, step):

@@ -39,14 +39,14 @@ def white_rectangle(height, width, x1, y1, x2, y2):
     return picture
 
 
-DEFAULT = PredictConfig()
+SETTINGS = PredictConfig(short_side=480, long_side=960)
 
 
 @pytest.mark.parametrize("height, width", [(90, 120), (480, 480), (1000, 700), (2000, 3000), (333, 77)])
 def test_coordinates_come_back(height, width):
     corners = np.array([width // 5, height // 4, width // 2, height * 3 // 4])
-    person, = Predictor(FindsWhite()).predict(white_rectangle(height, width, *corners))
-    scale = Letterbox.fit(height, width, DEFAULT.short_side, DEFAULT.long_side).scale
+    person, = Predictor(FindsWhite(), SETTINGS).predict(white_rectangle(height, width, *corners))
+    scale = Letterbox.fit(height, width, SETTINGS.short_side, SETTINGS.long_side).scale
     assert np.allclose(person.box_xyxy, corners, atol=1.01 * max(1, 1 / scale))
     assert np.allclose(person.keypoints[0, :2], corners[:2], atol=1.01 * max(1, 1 / scale))
     assert np.allclose(person.keypoints[5, :2], corners[2:] - 1, atol=1.01 * max(1, 1 / scale))
@@ -55,8 +55,8 @@ def test_coordinates_come_back(height, width):
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 500), (700, 1), (50, 20_000)])
 def test_odd_sizes(height, width):
-    person, = Predictor(FindsWhite()).predict(np.full((height, width, 3), 255, "uint8"))
-    half_a_cell = .5 / Letterbox.fit(height, width, DEFAULT.short_side, DEFAULT.long_side).scale  # the canvas has whole pixels
+    person, = Predictor(FindsWhite(), SETTINGS).predict(np.full((height, width, 3), 255, "uint8"))
+    half_a_cell = .5 / Letterbox.fit(height, width, SETTINGS.short_side, SETTINGS.long_side).scale  # the canvas has whole pixels
     assert np.allclose(person.box_xyxy, (0, 0, width, height), atol=half_a_cell + .01)
 
 

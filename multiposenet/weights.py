@@ -109,7 +109,7 @@ def start_from(head, model, source):
     Raises:
         UserError: nothing there, or weights of other shapes.
     """
-    if not str(source).endswith(".keras") and not _shipped(source).is_file():
+    if _is_head(source):
         load_head(head, model, source)
         return
     try:
@@ -120,32 +120,64 @@ def start_from(head, model, source):
         raise UserError(f"{source}: its {head} head does not fit this configuration: {_first_line(error)}") from None
 
 
-def merge(paths, output, half=False):
+def load_prn(source):
+    """A Pose Residual Network alone.
+
+    Args:
+        source: a run folder or weights file of train_prn.py, or what `load_pretrained` takes.
+
+    Returns:
+        (PoseResidualNetwork, its ModelConfig, path of the file).
+
+    Raises:
+        UserError: nothing there, or weights that do not fit.
+    """
+    from multiposenet.models.heads import build_prn
+
+    if not _is_head(source):
+        model = load_pretrained(source)
+        return model.heads["prn"], model.config, pretrained_path(source)
+    manifest, file = read_manifest("prn", source)
+    prn = build_prn(manifest["config"].model)
+    load_head("prn", prn, source)
+    return prn, manifest["config"].model, file
+
+
+def merge(paths, output, half=False, base=None):
     """Merge the heads' weights into one end-to-end `.keras` file.
 
     Args:
-        paths: dict head -> run folder or weights file, all of `HEADS`.
+        paths: dict head -> run folder or weights file; heads that are missing or None are taken from `base`.
         output: path of the `.keras` file.
         half: store the weights in float16; they are loaded as float32 again.
+        base: a merged model's `.keras` file or the name of shipped weights; needed only where `paths` lacks a head.
 
     Raises:
-        UserError: parts that stand on different backbones or do not fit each other; both files are named.
+        UserError: a head from nowhere, or parts that stand on different backbones or do not fit each other; the files
+            are named.
     """
     from multiposenet.codecs.person_grid import ENCODER
     from multiposenet.models.multiposenet import MultiPoseNet
 
     if not str(output).endswith(".keras"):
         raise UserError(f"{output}: the merged model's name must end in .keras")
-    manifests, files = {}, {}
-    for head in HEADS:
-        manifests[head], files[head] = read_manifest(head, paths[head])
+    paths = {head: path for head, path in paths.items() if path}
+    if missing := [head for head in HEADS if head not in paths and not base]:
+        raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from")
+    old = load_pretrained(base) if len(paths) < len(HEADS) else None
+    parts = {head: read_manifest(head, paths[head]) if head in paths else (_manifest_of(old), pretrained_path(base))
+             for head in HEADS}
+    manifests, files = ({head: part[i] for head, part in parts.items()} for i in (0, 1))
     _check_backbones(manifests, files)
     if manifests["prn"]["encoder"] != ENCODER:
         raise UserError(f"{files['prn']}: trained with person grids {manifests['prn']['encoder']!r}, this version makes "
                         f"{ENCODER!r}; train the PRN again")
     model = MultiPoseNet(_merged_config(manifests, files))
     for head in HEADS:
-        load_head(head, model.heads[head], files[head])
+        if head in paths:
+            load_head(head, model.heads[head], files[head])
+        else:
+            model.heads[head].set_weights(old.heads[head].get_weights())
     save_model(model, output, half)
     return model
 
@@ -200,8 +232,21 @@ def pretrained_path(name_or_path):
     return shipped if shipped.is_file() else Path(name_or_path)
 
 
+def _is_head(source):
+    """Whether it names one head's weights, not a merged model."""
+    return not str(source).endswith(".keras") and not _shipped(source).is_file()
+
+
 def _shipped(name):
     return Path(__file__).with_name("pretrained") / f"{name}.keras"
+
+
+def _manifest_of(model):
+    """Of a merged model's heads, what their runs' manifests would say."""
+    from multiposenet.codecs.person_grid import ENCODER
+
+    return dict(config=Config(model=model.config), encoder=ENCODER,
+                backbone_sha256=backbone_sha256(model.dense.get_layer("backbone")))
 
 
 def _check_backbones(manifests, files):

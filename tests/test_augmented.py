@@ -85,7 +85,7 @@ def test_association_with_everything_true(tmp_path):
     records = {}
     for picture in truth.pictures:
         scene = association.true_scene(picture, len(COCO17))
-        for name, people in association.poses(model, scene).items():
+        for name, people in association.poses(model.heads["prn"], model.config, scene).items():
             records.setdefault(name, []).extend(person.as_coco(picture.id, picture.name) for person in people)
     found = {name: truth.figures(of_method, "keypoints")["AP"] for name, of_method in records.items()}
     assert found["PRN (ours)"] > 0.75, found
@@ -95,7 +95,8 @@ def test_association_with_everything_true(tmp_path):
 def test_one_person_with_true_joints_is_perfect(tmp_path):
     picture, = read_coco(write_coco(tmp_path, 1, people=1))
     scene = association.true_scene(picture, len(COCO17))
-    for people in association.poses(load_pretrained("lite"), scene).values():
+    model = load_pretrained("lite")
+    for people in association.poses(model.heads["prn"], model.config, scene).values():
         person, = people
         labelled = picture.people[0].keypoints[:, 2] > 0
         np.testing.assert_allclose(person.keypoints[labelled, :2], picture.people[0].keypoints[labelled, :2], atol=1e-3)

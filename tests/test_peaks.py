@@ -54,7 +54,7 @@ def test_one_to_one_of_nothing():
 def test_choices_of_the_assignment():
     """Two people in one box, one peak of height 0.5: who gets it, with which score, and what the other one gets."""
     boxes, peaks = np.array([[0, 0, 40, 40]] * 2, "float32"), np.array([[[10, 10, 0.5]]], "float32")
-    marks = np.full((2, 8, 8, 1), [[[[0.6 / 64]]], [[[1 / 64]]]], "float32")
+    marks = np.full((2, 4, 4, 1), [[[[0.6 / 16]]], [[[1 / 16]]]], "float32")
     heatmaps = np.zeros((10, 10, 1), "float32")
 
     def poses(**choices):

@@ -7,6 +7,7 @@ import pytest
 
 from multiposenet import weights
 from multiposenet.codecs.person_grid import ENCODER
+from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import HEADS, load_config
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_prn
@@ -49,6 +50,35 @@ def test_merged_model_is_its_parts(runs, tiny_model, tmp_path):
                                    (v for _, v in sorted(tiny_model.predict_on_batch(picture).items()))):
         np.testing.assert_allclose(value, other, rtol=1e-3, atol=1e-3, err_msg=key)
     assert not list(tmp_path.glob("writing*"))
+
+
+def test_heads_that_are_not_named_come_from_a_merged_model(runs, tiny_model, tmp_path):
+    weights.save_model(tiny_model, tmp_path / "base.keras")
+    prn = build_prn(tiny_model.config.model_copy(update={"prn_hidden": 9}))
+    config = load_config(None, [f"model={json.dumps({**TINY, 'prn_hidden': 9})}"])
+    weights.save_head("prn", prn, runs["prn"], config, {}, encoder=ENCODER)
+    assert merge_main(["--prn", str(runs["prn"]), "--base", str(tmp_path / "base.keras"),
+                       "--output", str(tmp_path / "all.keras")]) == 0
+    merged = weights.load_model(tmp_path / "all.keras")
+    for head in HEADS:
+        expected = prn if head == "prn" else tiny_model.heads[head]
+        for ours, theirs in zip(merged.heads[head].get_weights(), expected.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(UserError, match="no weights of keypoints, activity"):
+        weights.merge({head: runs[head] for head in ("detector", "prn")}, tmp_path / "part.keras")
+    weights.save_head("keypoints", tiny_model.heads["keypoints"], runs["keypoints"], config, {}, backbone_sha256="moved")
+    with pytest.raises(UserError, match="different backbones"):
+        weights.merge({"keypoints": runs["keypoints"]}, tmp_path / "part.keras", base=tmp_path / "base.keras")
+
+
+def test_prn_alone(runs, tiny_model, tmp_path):
+    weights.save_model(tiny_model, tmp_path / "all.keras")
+    for source in (runs["prn"], runs["prn"] / "prn.weights.h5", tmp_path / "all.keras"):
+        prn, config, file = weights.load_prn(source)
+        np.testing.assert_array_equal(prn.get_weights()[0], tiny_model.heads["prn"].get_weights()[0])
+        assert config.prn_hidden == tiny_model.config.prn_hidden and file.is_file()
+    with pytest.raises(UserError, match="no prn.weights.h5"):
+        weights.load_prn(tmp_path / "nothing")
 
 
 def test_manifest_tells_where_weights_come_from(runs):

@@ -52,7 +52,7 @@ def one_to_one(values):
     return owned
 
 
-def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold, window=15, stride=STRIDE,
+def assign_joints(boxes_xyxy, scores, peaks, marks, heatmaps, margin, threshold, window=person_grid.WINDOW, stride=STRIDE,
                   unique=False, heights=True, fill=True):
     """Poses of one picture's people.
 

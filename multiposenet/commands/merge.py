@@ -10,16 +10,19 @@ def merge_weights(argv=None):
     """Merge from a command line."""
     parser = argparse.ArgumentParser(description="Check that four trained heads belong together and write one .keras model.")
     for head in HEADS:
-        parser.add_argument(f"--{head}", required=True, help=f"run folder of train_{head}.py, or its weights file")
+        parser.add_argument(f"--{head}", help=f"run folder of train_{head}.py, or its weights file")
+    parser.add_argument("--base", metavar="WEIGHTS",
+                        help="take heads that are not named from this .keras file or shipped model, such as lite")
     parser.add_argument("--output", required=True, help="the .keras file to write")
     parser.add_argument("--half", action="store_true", help="store the weights in float16, half the size")
     arguments = parser.parse_args(argv)
     with quiet_tensorflow():
         from multiposenet.weights import merge
-    model = merge({head: getattr(arguments, head) for head in HEADS}, arguments.output, arguments.half)
+    model = merge({head: getattr(arguments, head) for head in HEADS}, arguments.output, arguments.half,
+                  arguments.base)
     print(f"wrote {arguments.output}: {model.count_params():,} parameters")
 
 
-def main():
-    """Console entry point."""
-    return run(merge_weights)
+def main(argv=None):
+    """Exit status 0, or 2 for a mistake of the user."""
+    return run(merge_weights, argv)

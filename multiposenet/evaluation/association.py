@@ -6,19 +6,21 @@ import numpy as np
 from keras import ops
 
 from multiposenet.codecs import peaks as codec
+from multiposenet.codecs import person_grid
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Person
 
-# Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does, the fifth the public
-# reference code's; the last asks no PRN.
+# Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does, "reference greedy" what the public
+# code does; the last asks no PRN.
 METHODS = {
     "PRN (ours)": {},
     "- one peak for one person": dict(unique=True),
     "- heights thrown away": dict(heights=False),
     "- nothing filled in": dict(fill=False),
-    "reference greedy": dict(heights=False, fill=False),
-    "highest in the box": dict(fill=False),
+    "- window of 15 cells": dict(window=15),
+    "reference greedy": dict(heights=False, fill=False, window=15),
+    "highest in the box": dict(fill=False, window=1),
 }
 WITHOUT_PRN = "highest in the box"
 
@@ -78,23 +80,31 @@ def true_scene(picture, joints, letterbox=None):
     return Scene(boxes, np.ones(len(people), "float32"), peaks, empty, letterbox)
 
 
-def poses(model, scene, methods=tuple(METHODS)):
-    """Dict method -> list of `Person` in the picture's pixels, without activities."""
+def poses(prn, config, scene, methods=tuple(METHODS)):
+    """Dict method -> list of `Person` in the picture's pixels, without activities.
+
+    Args:
+        prn: `PoseResidualNetwork`.
+        config: its ModelConfig.
+        scene: `Scene`.
+        methods: keys of `METHODS`.
+    """
     if not len(scene.boxes):
         return {name: [] for name in methods}
-    config, marks = model.config, _marks(model, scene)
+    marks = _marks(prn, config, scene)
     everywhere = np.ones_like(marks)
     found = {}
     for name in methods:
-        keypoints = codec.assign_joints(
-            scene.boxes, scene.scores, scene.peaks, everywhere if name == WITHOUT_PRN else marks, scene.heatmaps,
-            config.box_margin, config.peak_threshold, window=1 if name == WITHOUT_PRN else 15, **METHODS[name])
+        keypoints = codec.assign_joints(scene.boxes, scene.scores, scene.peaks,
+                                        everywhere if name == WITHOUT_PRN else marks, scene.heatmaps,
+                                        config.box_margin, config.peak_threshold, **METHODS[name])
         boxes, points = scene.letterbox.boxes_to_picture(scene.boxes), scene.letterbox.to_picture(keypoints)
         found[name] = [Person(*person) for person in zip(boxes, map(float, scene.scores), points)]
     return found
 
 
-def _marks(model, scene):
+def _marks(prn, config, scene):
     """(n, rows, columns, K): the PRN's output for each box."""
-    grids = model.people.get_layer("person_grids")([scene.boxes[None], scene.peaks[None]])
-    return ops.convert_to_numpy(model.people.get_layer("prn_per_person")(grids))[0]
+    everybody = np.broadcast_to(scene.peaks.transpose(1, 0, 2), (len(scene.boxes), *scene.peaks.shape[1::-1], 3))
+    grids = person_grid.encode(scene.boxes, everybody, config.grid, config.box_margin, person_grid.INPUT_SIGMA)
+    return ops.convert_to_numpy(prn(grids, training=False))

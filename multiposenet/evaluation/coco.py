@@ -15,7 +15,6 @@ FIGURES = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
     "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR", "ARs", "ARm", "ARl"),
 }
-SUBSETS = ("all", "all_annotated")
 PEOPLE = {"1 person": (1, 1), "2 people": (2, 2), "3 to 5": (3, 5), "6 and more": (6, 10**6)}  # in a picture
 
 

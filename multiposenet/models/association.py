@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from multiposenet.codecs.heatmap import STRIDE
-from multiposenet.codecs.person_grid import INPUT_SIGMA, blur_matrix, window_matrix
+from multiposenet.codecs.person_grid import INPUT_SIGMA, WINDOW, blur_matrix, window_matrix
 
 
 class _Float32Layer(layers.Layer):
@@ -113,7 +113,7 @@ class AssignJoints(_Float32Layer):
         stride: pixels per heatmap cell.
     """
 
-    def __init__(self, grid, margin, window=15, threshold=0.05, stride=STRIDE, name=None):
+    def __init__(self, grid, margin, window=WINDOW, threshold=0.05, stride=STRIDE, name=None):
         super().__init__(name, grid=tuple(grid), margin=margin, window=window, threshold=threshold, stride=stride)
         self.grid, self.margin, self.threshold, self.stride = tuple(grid), margin, threshold, stride
         self.windows = [window_matrix(size, window) for size in self.grid]

@@ -133,6 +133,7 @@ class ActivityConfig(Section):
 
     rules: dict[str, tuple[str, ...]] = {}
     exclude: tuple[str, ...] = ()
+    balance: Fraction = 0.5  # 0: classes as frequent as in the data, 1: equally frequent; between pays for macro-F1
     mirror: Fraction = 0.5
     drop_joint: Fraction = 0.1
     joint_jitter: float = 0.02  # standard deviation, share of the box sides
@@ -163,7 +164,7 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(512, 128)),
+                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256)),
 }
 
 

@@ -163,6 +163,12 @@ def test_mpii_row(tmp_path):
     assert box[0] < pose[:, 0].min() and box[2] > pose[:, 0].max() and box[3] > 150 and box[1] == 10
 
 
+def test_frames_of_one_video_stay_together(tmp_path):
+    rows = [mpii_row("1.jpg"), mpii_row("2.jpg"), mpii_row("2.jpg"), mpii_row("3.jpg", text="running"), mpii_row("4.jpg")]
+    table = read_mpii(write_csv(tmp_path / "mpii.csv.gz", [*rows, mpii_row("1.jpg", text="running")]))
+    assert table.groups.tolist() == ["1.jpg", "1.jpg", "1.jpg", "3.jpg", "4.jpg", "1.jpg"]
+
+
 def test_mpii_missing_joints(tmp_path):
     rows = [mpii_row(head_top=None), mpii_row(l_ankle=None, r_ankle=None), mpii_row(head_top=(50, -30))]
     headless, legless, cut = read_mpii(write_csv(tmp_path / "mpii.csv", rows)).poses
@@ -191,7 +197,7 @@ def test_what_is_left_out_is_counted(tmp_path):
             mpii_row(category="sports", text="golf"), mpii_row(category="sports", text="darts")]
     table = read_mpii(write_csv(tmp_path / "mpii.csv", rows))
     assert table.dropped == {"of no class": 2, "excluded": 1, "of two classes": 1}
-    assert table.describe().startswith("0 walking, 1 running, 0 sitting, 0 standing, 1 pictures, left out")
+    assert table.describe().startswith("0 walking, 1 running, 0 sitting, 0 standing, 1 pictures or videos, left out")
 
 
 @pytest.mark.parametrize("rules, exclude, message", [
@@ -263,10 +269,11 @@ def test_hold_out_is_by_picture(table):
     assert len(activity.hold_out(table, 0)[1]) == 0
 
 
-def test_training_meets_every_class_equally_often(table):
-    source = activity.ActivitySource(table, Config(), COCO17)
+@pytest.mark.parametrize("balance, counts", [(1, [9, 9, 9, 9]), (0, [3, 2, 9, 1]), (0.5, [5, 4, 9, 3])])
+def test_balance_of_the_classes(table, balance, counts):
+    source = activity.ActivitySource(table, Config(activity=settings(balance=balance)), COCO17)
     x, y = source.load(np.arange(len(source)), np.random.default_rng(0))
-    assert len(source) == 36 and y.sum(0).tolist() == [9, 9, 9, 9] and x.shape == (36, 2 * K)
+    assert y.sum(0).tolist() == counts and x.shape == (sum(counts), 2 * K)
     assert set(source.rows) == set(range(len(table))) and source.names(np.array([0])) == ["4.jpg"]
 
 

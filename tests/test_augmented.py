@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ from scenes import noisy_pictures, write_coco
 
 from multiposenet.codecs.heatmap import encode_joints
 from multiposenet.codecs.peaks import find_peaks
+from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.commands.evaluate import main
-from multiposenet.config import PredictConfig
+from multiposenet.config import Config, PredictConfig
 from multiposenet.data.coco import read_coco
 from multiposenet.evaluation import association
 from multiposenet.evaluation.augmented import AugmentedPredictor, View, align, average, swap_sides
@@ -15,7 +17,7 @@ from multiposenet.evaluation.coco import Truth
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Predictor
 from multiposenet.skeleton import COCO17
-from multiposenet.weights import load_pretrained, save_model
+from multiposenet.weights import load_pretrained, save_head, save_model
 
 HEIGHT, WIDTH = 150, 230
 
@@ -118,3 +120,17 @@ def test_all_tables_from_the_command(tmp_path, tiny_model):
     assert {path.name for path in out.glob("*.png")} == {"by_joint.png", "precision_recall_keypoints.png",
                                                          "precision_recall_boxes.png"}
     assert len(list(out.glob("best_*.jpg"))) == len(list(out.glob("worst_*.jpg"))) == 2
+
+
+def test_a_prn_run_is_scored_alone(tmp_path):
+    annotations, run = write_coco(tmp_path, 2, people=3), tmp_path / "run"
+    run.mkdir()
+    model = load_pretrained("lite")
+    save_head("prn", model.heads["prn"], run, Config(model=model.config), {}, encoder=ENCODER)
+    found = {}
+    for name in (str(run), "lite"):
+        out = tmp_path / Path(name).name
+        assert main(["prn", "--annotations", str(annotations), "--out", str(out / "eval"), "--weights", name]) == 0
+        metrics = json.loads((out / "eval" / "metrics.json").read_text())
+        found[name] = metrics["prn"]["all people"]["AP"]
+    assert found[str(run)] == found["lite"] > 0.75

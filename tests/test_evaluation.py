@@ -167,6 +167,10 @@ def test_the_command_names_mistakes(annotations, tmp_path, capsys):
     assert "--weights" in capsys.readouterr().err
     assert main(["keypoints", *common]) == 2
     assert "--images" in capsys.readouterr().err
+    assert main(["prn", *common, "--limit", "0"]) == 2
+    assert "--limit 0" in capsys.readouterr().err
+    assert main(["prn", *common, "--weights", str(tmp_path)]) == 2
+    assert "no prn.weights.h5" in capsys.readouterr().err
 
 
 def test_results_page(annotations, tmp_path, capsys):

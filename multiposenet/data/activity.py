@@ -39,7 +39,7 @@ def read_pose_sets(config, skeleton):
         raise UserError("data.sets is empty: name at least one {annotations: FILE} of poses with activities")
     for entry in data.sets:
         if entry.repeat != 1:
-            raise UserError(f"data.sets: {entry.annotations}: leave out repeat, activity classes are balanced anyway")
+            raise UserError(f"data.sets: {entry.annotations}: leave out repeat, see activity.balance")
     table = PoseTable.join([read_poses(Path(data.root) / entry.annotations, skeleton, classes,
                                        config.activity.rules, config.activity.exclude) for entry in data.sets])
     for name, count in zip(classes, np.bincount(table.labels, minlength=len(classes))):
@@ -49,7 +49,7 @@ def read_pose_sets(config, skeleton):
 
 
 def hold_out(table, share):
-    """(training, validation): split by the pictures' names alone, so that a picture's people stay together."""
+    """(training, validation): split by the groups' names alone, so that a picture's people stay together."""
     held = np.array([is_held_out(name, share) for name in table.groups], bool)
     return table.take(~held), table.take(held)
 
@@ -57,8 +57,8 @@ def hold_out(table, share):
 class ActivitySource(Source):
     """x: (batch, 2 K) pose vectors; y: (batch, classes) one-hot, float32.
 
-    Training goes through the classes in turn, the smaller ones repeated: unlike class weights this shows their poses
-    under more variations, keeps BatchNorm's statistics balanced, and leaves the loss as it is.
+    In training the smaller classes' poses are repeated: unlike class weights this shows them under more variations and
+    leaves the loss as it is.
 
     Args:
         table: PoseTable.
@@ -70,7 +70,7 @@ class ActivitySource(Source):
     def __init__(self, table, config, skeleton, varied=True):
         self.table, self.settings, self.skeleton, self.varied = table, config.activity, skeleton, varied
         self.min_score = config.model.pose_min_score
-        self.rows = balanced(table.labels) if varied else np.arange(len(table))
+        self.rows = balanced(table.labels, self.settings.balance) if varied else np.arange(len(table))
 
     def __len__(self):
         return len(self.rows)
@@ -87,11 +87,17 @@ class ActivitySource(Source):
         return pose_vector.encode(poses, boxes, self.min_score), targets
 
 
-def balanced(labels):
-    """(N,) labels -> (classes x largest class,) rows in which every class that occurs is met equally often."""
+def balanced(labels, balance):
+    """Rows of a training epoch, smaller classes repeated.
+
+    Args:
+        labels: (N,) ints.
+        balance: 0 takes every row once, 1 makes all classes as large as the largest; between, a class of n rows comes to
+            n^(1 - balance) x largest^balance.
+    """
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    size = max(len(rows) for rows in members)
-    return np.stack([np.resize(rows, size) for rows in members], axis=1).ravel()
+    largest = max(len(rows) for rows in members)
+    return np.concatenate([np.resize(rows, round(len(rows)**(1 - balance) * largest**balance)) for rows in members])
 
 
 def vary(poses, boxes, settings, skeleton, rng):

@@ -6,6 +6,7 @@ Two things differ from what our detector gives, and are made alike here. The fac
 
 import re
 from collections import Counter
+from itertools import groupby
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def read_mpii(path, skeleton, classes, rules, exclude=()):
     needed = [f"{side} {joint}" for side in "lr" for joint in BODY] + ["upper neck", "head top"]
     check_columns(path, header, ["NAME", "Activity", "Category"] + [f"{joint}_{c}" for joint in needed for c in "XY"])
     people, dropped = [], Counter()
-    for i, row in enumerate(rows, start=2):
-        label = classify(f"{row['Category']}: {row['Activity']}")
+    for i, (row, video) in enumerate(zip(rows, videos(rows)), start=2):
+        label = classify(_text(row))
         if isinstance(label, str):
             dropped[label] += 1
             continue
@@ -58,7 +59,7 @@ def read_mpii(path, skeleton, classes, rules, exclude=()):
             dropped[f"with fewer than {MIN_JOINTS} joints"] += 1
         else:
             box = box_around(np.array(list(points.values())))
-            people.append((to_skeleton(points, skeleton), box, label, row["NAME"]))
+            people.append((to_skeleton(points, skeleton), box, label, video))
     return PoseTable.from_people(people, skeleton, classes, dropped)
 
 
@@ -96,6 +97,20 @@ class Classifier:
         return found[0] if len(found) == 1 else "of two classes"
 
 
+def videos(rows):
+    """A name for each row's video, as a list: MPII's pictures are frames of videos that the table does not name.
+
+    Rows that follow each other with the same text are taken for one video, so that none is ever split; each is named
+    after its first picture. Rows of one picture always get one name.
+    """
+    names = {}
+    for _, run in groupby(rows, key=_text):
+        run = list(run)
+        for row in run:
+            names.setdefault(row["NAME"], run[0]["NAME"])
+    return [names[row["NAME"]] for row in rows]
+
+
 def to_skeleton(points, skeleton):
     """(K, 3) float32 x, y, v = 2 in our joint order, zeros where missing or beyond the picture's left or top edge.
 
@@ -116,6 +131,10 @@ def box_around(points):
     low, high = points.min(0), points.max(0)
     size = np.sqrt(np.prod(np.maximum(high - low, 1)))
     return np.maximum(np.concatenate([low, high + 1]) + MARGINS * size, 0).astype("float32")
+
+
+def _text(row):
+    return f"{row['Category']}: {row['Activity']}"
 
 
 def _face_point(joint, points):

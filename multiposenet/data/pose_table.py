@@ -29,7 +29,7 @@ class PoseTable:
         poses: (N, K, 3) float32 x, y in pixels and v (or score); 0 is a missing joint.
         boxes: (N, 4) float32 x1, y1, x2, y2 in pixels.
         labels: (N,) int index into `classes`.
-        groups: (N,) names of their pictures.
+        groups: (N,) names of their pictures (MPII: videos); people of one group are never split.
         classes: names of the activities.
         dropped: how many rows of the files were left out, by reason.
     """
@@ -43,7 +43,7 @@ class PoseTable:
 
     @classmethod
     def from_people(cls, people, skeleton, classes, dropped):
-        """From tuples (pose, box, label, picture's name)."""
+        """From tuples (pose, box, label, group)."""
         poses, boxes, labels, groups = zip(*people) if people else ((),) * 4
         return cls(np.array(poses, "float32").reshape(-1, len(skeleton), 3), np.array(boxes, "float32").reshape(-1, 4),
                    np.array(labels, "int64"), np.array(groups, object), tuple(classes), Counter(dropped))
@@ -66,7 +66,7 @@ class PoseTable:
         """One line: people a class, pictures, and what was left out."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
         parts = [f"{count} {name}" for name, count in zip(self.classes, counts)]
-        parts.append(f"{len(set(self.groups))} pictures")
+        parts.append(f"{len(set(self.groups))} pictures or videos")
         return ", ".join(parts + [f"left out {count} {reason}" for reason, count in self.dropped.items()])
 
 

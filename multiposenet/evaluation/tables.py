@@ -61,7 +61,7 @@ class PrnTables:
     def prn(self):
         """All people, then only those whose area is not an estimate."""
         records, method = [], next(iter(association.METHODS))
-        for picture in tqdm(self.truth.pictures, unit="picture"):
+        for picture in tqdm(self.truth.pictures, unit="picture", disable=None):
             scene = association.true_scene(picture, len(self.truth.skeleton))
             records += _as_records(picture, association.poses(self.prn_model, self.config, scene, [method])[method])
         return {"prn": {"all people": self.truth.figures(records, "keypoints"),
@@ -119,7 +119,7 @@ class ModelTables(ResultsTables, PrnTables):
         return records
 
     def _pictures(self):
-        for picture in tqdm(self.truth.pictures, unit="picture"):
+        for picture in tqdm(self.truth.pictures, unit="picture", disable=None):
             yield picture, read_picture(picture.file)
 
 

@@ -48,7 +48,7 @@ def cross_validate(table, config, skeleton, workdir, resume=False):
 
 
 def split(table, folds, seed):
-    """List of (training rows, test rows): stratified by class, a picture's people together.
+    """List of (training rows, test rows): stratified by class, a group's people together.
 
     Raises:
         UserError: a class has people in fewer pictures than there are folds.

@@ -18,8 +18,8 @@ METHODS = {
     "- one peak for one person": dict(unique=True),
     "- heights thrown away": dict(heights=False),
     "- nothing filled in": dict(fill=False),
-    "- window of 15 cells": dict(window=15),
-    "reference greedy": dict(heights=False, fill=False, window=15),
+    "- window of 9 cells": dict(window=9),
+    "reference greedy": dict(heights=False, fill=False),
     "highest in the box": dict(fill=False, window=1),
 }
 WITHOUT_PRN = "highest in the box"

@@ -11,7 +11,9 @@ from multiposenet.geometry import widen
 ENCODER = "person_grid-1"  # stored with PRN weights; change it whenever grids of the same joints change
 INPUT_SIGMA = 1.0  # cells; METHOD section 5
 TARGET_SIGMA = 2.0
-WINDOW = 15  # cells, odd: a peak is worth the PRN's output in a square of this side around it; METHOD section 5
+# Cells, odd: a peak is worth the PRN's output in a square of this side around it (METHOD section 5). With true boxes and
+# joints 9 is a little better, with found ones 15 is (`evaluate.py association` has a row of each).
+WINDOW = 15
 TRUNCATE = 4.0  # of the Gaussian, in sigmas
 
 

@@ -21,10 +21,10 @@ def evaluate(args):
     Raises:
         UserError: options that do not go together, or a fault in one of the files; it is named.
     """
+    from multiposenet.evaluation.coco import Truth
+
     parts = PARTS if args.part == "all" else (args.part,)
     _check(args, parts)
-    with quiet_tensorflow():
-        from multiposenet.evaluation.coco import Truth
     if args.part == "activity":
         return _activity(args)
     truth = Truth(args.annotations, args.subset, args.limit, args.images)
@@ -38,8 +38,9 @@ def evaluate(args):
 
 def _tables(args, truth):
     """What computes the tables, and the file that is evaluated."""
-    from multiposenet import weights
-    from multiposenet.evaluation.tables import VARIANTS, ModelTables, PrnTables, ResultsTables
+    with quiet_tensorflow():
+        from multiposenet import weights
+        from multiposenet.evaluation.tables import VARIANTS, ModelTables, PrnTables, ResultsTables
 
     if args.results:
         return ResultsTables(truth, args.out, {"results": truth.read_results(args.results)}), args.results

@@ -100,8 +100,8 @@ class Classifier:
 def videos(rows):
     """A name for each row's video, as a list: MPII's pictures are frames of videos that the table does not name.
 
-    Rows that follow each other with the same text are taken for one video, so that none is ever split; each is named
-    after its first picture. Rows of one picture always get one name.
+    Rows that follow each other with the same text are taken for one video, named after its first picture. Rows of one
+    picture always get one name.
     """
     names = {}
     for _, run in groupby(rows, key=_text):

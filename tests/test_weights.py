@@ -8,7 +8,7 @@ import pytest
 from multiposenet import weights
 from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.commands.merge import main as merge_main
-from multiposenet.config import HEADS, load_config
+from multiposenet.config import HEADS, load_config, preset_model
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_prn
 
@@ -153,6 +153,13 @@ def test_model_files_that_are_none(tmp_path):
         weights.load_model(tmp_path / "other.keras")
     with pytest.raises(UserError, match="no pretrained weights named 'huge'"):
         weights.load_pretrained("huge")
+
+
+def test_shipped_weights_have_their_presets_sizes():
+    """So that `train.init=lite` fits a training of the preset."""
+    shipped, preset = weights.load_pretrained("lite").config, preset_model("lite")
+    for field in sorted({field for fields in weights.FIELDS.values() for field in fields}):
+        assert getattr(shipped, field) == getattr(preset, field), field
 
 
 def test_a_head_starts_from_a_run_or_from_a_merged_model(runs, tiny_model, tiny_config, tmp_path):

@@ -35,6 +35,7 @@ class ModelConfig(Section):
     fpn_channels: Positive = 256  # both pyramids
     subnet_filters: Positive = 128  # D2..D5 of the keypoint subnet
     fusion_filters: Positive = 512  # the 3x3 convolution that smooths their concatenation Z
+    subnet_batch_norm: bool = False  # after the keypoint subnet's 3x3 convolutions; METHOD has none
     extra_channel: Literal["background", "segmentation"] = "background"  # heatmap channel K + 1
     head_filters: Positive = 256  # RetinaNet classification and regression heads
     head_depth: Positive = 4
@@ -79,6 +80,7 @@ class AugmentConfig(Section):
     flip: Fraction = 0.3
     border: int = 128  # grey outside the picture
     color: Fraction = 0.0  # largest change of brightness, contrast and saturation
+    mosaic: Fraction = 0.0  # share of the crops put together from four pictures, each in a quarter
 
 
 class LossConfig(Section):
@@ -97,6 +99,7 @@ class TrainConfig(Section):
     batch_size: Positive = 8
     steps_per_epoch: Optional[Positive] = None  # None: all of the data once
     learning_rate: float = 4e-5  # the article's, for its summed keypoint loss
+    backbone_rate: Fraction = 1.0  # of that, for the backbone: its trained weights bear less than new layers
     schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
     warmup_steps: int = 0  # cosine only
     decay_rate: float = 0.1  # step: factor per `decay_epochs`; plateau: factor after `patience` epochs
@@ -164,7 +167,7 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256)),
+                 subnet_batch_norm=True, head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256)),
 }
 
 

@@ -23,7 +23,23 @@ LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam whose moving average of the weights is used for checkpoints and validation only."""
+    """Adam whose moving average of the weights is used for checkpoints and validation only.
+
+    Args:
+        slow: variables that learn at `slow_rate` of the learning rate.
+        slow_rate: their factor.
+    """
+
+    def __init__(self, *args, slow=(), slow_rate=1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.slow, self.slow_rate = {self._var_key(variable) for variable in slow}, slow_rate
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Where every backend's update passes: once for each rate."""
+        for slow, rate in ((False, learning_rate), (True, learning_rate * self.slow_rate)):
+            group = [(g, v) for g, v in zip(grads, trainable_variables) if (self._var_key(v) in self.slow) == slow]
+            if group:
+                super()._backend_update_step(*map(list, zip(*group)), rate)
 
     def finalize_variable_values(self, var_list):
         """Keras calls this at the end of every `fit`, here of every epoch: the training weights must stay."""
@@ -59,11 +75,11 @@ def learning_rate(train, steps):
     return train.learning_rate
 
 
-def compile_model(model, losses, config, steps, loss_weights=None, metrics=None):
-    """Compile with the configured optimizer. `losses`: dict by output name, or one loss."""
+def compile_model(model, losses, config, steps, loss_weights=None, metrics=None, backbone=()):
+    """Compile with the configured optimizer. `losses`: dict by output name, or one loss; `backbone`: its variables."""
     train = config.train
     optimizer = Adam(learning_rate(train, steps), global_clipnorm=train.clip_norm, use_ema=train.ema > 0,
-                     ema_momentum=train.ema or 0.99)
+                     ema_momentum=train.ema or 0.99, slow=backbone, slow_rate=train.backbone_rate)
     compiled = train.jit_compile or keras.backend.backend() == "jax"  # JAX without its compiler crawls
     model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=compiled)
 

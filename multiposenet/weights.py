@@ -20,7 +20,8 @@ from multiposenet.files import replacing, write_whole
 # The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
 _BACKBONE = ("backbone", "preprocessing", "fpn_channels")
 FIELDS = {
-    "keypoints": (*_BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "extra_channel"),
+    "keypoints": (*_BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
+                  "extra_channel"),
     "detector": (*_BACKBONE, "head_filters", "head_depth"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm"),

@@ -60,3 +60,19 @@ def test_color_jitter_keeps_type_and_can_be_off():
     picture = RNG.integers(0, 255, (8, 8, 3)).astype("uint8")
     assert augment.jitter_color(picture, 0, RNG) is picture
     assert augment.jitter_color(picture, 0.4, RNG).dtype == np.uint8
+
+
+def test_color_jitter_is_brightness_then_contrast_about_the_mean_then_saturation_about_the_grey():
+    picture = RNG.integers(60, 190, (8, 8, 3)).astype("uint8")
+    brightness, contrast, saturation = 1 + np.random.default_rng(4).uniform(-0.2, 0.2, 3)
+    pixels = picture * brightness
+    pixels = (pixels - pixels.mean()) * contrast + pixels.mean()
+    grey = pixels.mean(axis=2, keepdims=True)
+    expected = np.clip((pixels - grey) * saturation + grey, 0, 255)
+    assert np.abs(augment.jitter_color(picture, 0.2, np.random.default_rng(4)) - expected).max() <= 0.51
+
+
+def test_quarters_are_in_reading_order():
+    whole = RNG.random((6, 8, 3))
+    tiles = [whole[:3, :4], whole[:3, 4:], whole[3:, :4], whole[3:, 4:]]
+    np.testing.assert_array_equal(augment.quarters(tiles), whole)

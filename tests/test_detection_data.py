@@ -23,6 +23,11 @@ def picture_of(people, height=160, width=200):
     return Picture(1, "drawn.png", None, height, width, people)
 
 
+def sample(source, picture, pixels, rng):
+    crop, found = source.view(picture, pixels, rng, CROP)
+    return crop, {key: values[0] for key, values in source.targets([found]).items()}
+
+
 def found_boxes(source, target):
     """(n, 4) distinct boxes the targets ask for, in whole pixels."""
     objects = target["classification"][:, 0] == 1
@@ -41,7 +46,7 @@ def test_the_box_stays_around_its_pixels(seed):
     pixels = np.zeros((160, 200, 3), "uint8")
     pixels[40:130, 60:120] = 255
     source = DetectionSource([], CONFIG)
-    crop, target = source.sample(picture_of([person((60, 40, 120, 130))]), pixels, np.random.default_rng(seed))
+    crop, target = sample(source, picture_of([person((60, 40, 120, 130))]), pixels, np.random.default_rng(seed))
     rows, columns = np.nonzero(crop.min(axis=2) > 190)  # between the grey border and white
     edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(found_boxes(source, target), [edges], atol=1)
@@ -50,14 +55,14 @@ def test_the_box_stays_around_its_pixels(seed):
 def test_validation_shows_the_whole_picture_in_the_middle():
     source = DetectionSource([], CONFIG, varied=False)
     white = np.full((100, 200, 3), 255, "uint8")
-    crop, target = source.sample(picture_of([person((50, 0, 150, 100))], 100, 200), white, None)
+    crop, target = sample(source, picture_of([person((50, 0, 150, 100))], 100, 200), white, None)
     assert (crop[32:96] == 255).all() and (crop[:31] == 128).all() and (crop[97:] == 128).all()
     np.testing.assert_allclose(found_boxes(source, target), [[32, 32, 96, 96]], atol=1)
 
 
 def test_the_whole_range_of_scales_is_used():
     source, picture, black = DetectionSource([], CONFIG), picture_of([], 200, 200), np.zeros((200, 200, 3), "uint8")
-    crops = [source.sample(picture, black, np.random.default_rng(seed))[0] for seed in range(40)]
+    crops = [sample(source, picture, black, np.random.default_rng(seed))[0] for seed in range(40)]
     shares = [(crop.max(axis=2) == 0).mean() for crop in crops]
     assert min(shares) < 0.35 and max(shares) == 1
 
@@ -74,7 +79,7 @@ def test_slivers_specks_and_crowds_are_ignored_and_people_outside_forgotten():
 def test_a_crowd_is_neither_object_nor_background():
     source = DetectionSource([], CONFIG, varied=False)
     crowd = picture_of([person((0, 0, 128, 128), crowd=True)], 128, 128)
-    _, target = source.sample(crowd, np.zeros((128, 128, 3), "uint8"), None)
+    _, target = sample(source, crowd, np.zeros((128, 128, 3), "uint8"), None)
     assert not target["classification"][:, 0].any()
     inside = (source.anchors[:, :2] >= 0).all(axis=1) & (source.anchors[:, 2:] <= 128).all(axis=1)
     assert inside.any() and (target["classification"][inside, 1] == anchors.IGNORED).all()
@@ -90,6 +95,23 @@ def test_batches_of_drawn_scenes(drawn):
     np.testing.assert_array_equal(y["regression"][..., -1], y["classification"][..., -1])
     assert (y["classification"][:3, :, 0].sum(axis=1) > 0).all()
     assert not y["classification"][3, :, 0].any(), "nobody is in the negative"
+
+
+def test_a_mosaic_finds_the_people_of_four_pictures(drawn):
+    """White boxes on black: under every box that is asked for there is white, and none outside."""
+    source = DetectionSource(drawn, CONFIG.model_copy(update={"augment": CONFIG.augment.model_copy(update={"mosaic": 1})}))
+    white = np.zeros((160, 200, 3), "uint8")
+    white[40:130, 60:120] = 255
+    source._readable = lambda index: (picture_of([person((60, 40, 120, 130)), person((0, 0, 30, 30), crowd=True)]), white)
+    crop, (boxes, ignored) = source._composed(0, np.random.default_rng(1))
+    assert crop.shape == (CROP, CROP, 3) and len(boxes) == 4
+    bright = crop.min(axis=2) > 190
+    covered = np.zeros_like(bright)
+    for x1, y1, x2, y2 in boxes.round().astype(int):
+        assert bright[y1 + 1:y2 - 1, x1 + 1:x2 - 1].all()
+        covered[max(y1 - 1, 0):y2 + 1, max(x1 - 1, 0):x2 + 1] = True
+    assert not bright[~covered].any()
+    assert {(x > 64, y > 64) for x, y in boxes[:, :2] + boxes[:, 2:] - 64} == {(a, b) for a in (0, 1) for b in (0, 1)}
 
 
 def test_samples_are_a_function_of_the_rng(drawn):

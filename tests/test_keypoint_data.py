@@ -31,11 +31,11 @@ def test_shapes_and_types(tmp_path):
     assert y["heatmaps"].shape == (2, 40, 40, 36) and y["heatmaps"].dtype == np.float32
 
 
-@pytest.mark.parametrize("flip", [0, 1])
+@pytest.mark.parametrize("flip, mosaic", [(0, 0), (1, 0), (0, 1), (1, 1)])
 @pytest.mark.parametrize("seed", range(2))
-def test_heatmaps_follow_the_crop_and_its_mirror(tmp_path, seed, flip):
+def test_heatmaps_follow_the_crop_and_its_mirror(tmp_path, seed, flip, mosaic):
     """Under a map's peak is the colour of its joint, or in a mirror of the joint on the other side."""
-    source = source_of(tmp_path, f"augment.flip={flip}")
+    source = source_of(tmp_path, f"augment.flip={flip}", f"augment.mosaic={mosaic}")
     colors = JOINT_COLORS[COCO17.mirror_order] if flip else JOINT_COLORS
     x, y = source.load([seed % 3], np.random.default_rng(seed))
     maps, hits = split(y)[0][0], []

@@ -109,6 +109,15 @@ def test_best_weights_are_the_average(tmp_path):
         np.testing.assert_allclose(model.get_weights()[0], last.get_weights()[0], rtol=1e-5)
 
 
+def test_slow_variables_move_at_their_share_of_the_rate():
+    """Adam's first step is the learning rate itself, whatever the gradient."""
+    fast, slow = (keras.Variable([1.0, 2.0]) for _ in range(2))
+    optimizer = training.Adam(0.01, slow=[slow], slow_rate=0.1)
+    optimizer.apply([keras.ops.ones(2), keras.ops.ones(2) * 3], [fast, slow])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(fast), [0.99, 1.99], rtol=1e-5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(slow), [0.999, 1.999], rtol=1e-5)
+
+
 def test_loss_that_is_not_finite_names_the_batch(tmp_path):
     with pytest.raises(UserError, match="sample5.jpg"):
         run(settings(), tmp_path, Line(spoil=5))

@@ -52,10 +52,15 @@ def jitter_color(picture, amount, rng):
     if not amount:
         return picture
     brightness, contrast, saturation = 1 + rng.uniform(-amount, amount, 3)
-    pixels = picture.astype("float32") * brightness
-    pixels = (pixels - pixels.mean()) * contrast + pixels.mean()
-    grey = pixels.mean(axis=2, keepdims=True)
-    return np.clip((pixels - grey) * saturation + grey, 0, 255).astype("uint8")
+    level = brightness * np.mean(cv2.mean(picture)[:3])
+    mix = saturation * np.eye(3) + (1 - saturation) / 3  # keeps the grey of a pixel
+    matrix = np.column_stack([brightness * contrast * mix, np.full(3, (1 - contrast) * level)])
+    return cv2.transform(picture, matrix)
+
+
+def quarters(tiles):
+    """Four arrays (h, w, ...) -> (2 h, 2 w, ...), in reading order."""
+    return np.concatenate([np.concatenate(tiles[:2], axis=1), np.concatenate(tiles[2:], axis=1)])
 
 
 def log_uniform(rng, low, high):

@@ -25,23 +25,29 @@ class DetectionSource(PictureSource):
     """
 
     def __init__(self, pictures, config, varied=True):
-        super().__init__(pictures)
-        self.settings, self.varied = config.augment, varied
+        super().__init__(pictures, config.augment, varied)
         self.anchors = anchors.anchor_boxes(config.augment.crop, config.augment.crop)
 
-    def sample(self, picture, pixels, rng):
-        size, settings = self.settings.crop, self.settings
-        matrix = self._view(pixels.shape[:2], rng)
-        crop = augment.warp_picture(pixels, matrix, (size, size), settings.border)
+    def view(self, picture, pixels, rng, size):
+        matrix = self._placed(pixels.shape[:2], rng, size)
+        crop = augment.warp_picture(pixels, matrix, (size, size), self.settings.border)
         if self.varied:
-            crop = augment.jitter_color(crop, settings.color, rng)
-        boxes, ignore_boxes = people_in_crop(picture.people, matrix, size)
-        regression, labels = anchors.targets(self.anchors, boxes, ignore_boxes, (size, size))
-        return crop, {"regression": regression, "classification": labels}
+            crop = augment.jitter_color(crop, self.settings.color, rng)
+        return crop, people_in_crop(picture.people, matrix, size)
 
-    def _view(self, shape, rng):
+    def joined(self, found, size):
+        """Boxes to find and boxes to ignore, each moved to its quarter."""
+        corners = [np.tile(corner, 2) for corner in ((0, 0), (size, 0), (0, size), (size, size))]
+        return tuple(np.concatenate([boxes + corner for boxes, corner in zip(kind, corners)]) for kind in zip(*found))
+
+    def targets(self, found):
+        shape = (self.settings.crop,) * 2
+        regression, labels = zip(*(anchors.targets(self.anchors, *boxes, shape) for boxes in found))
+        return {"regression": np.stack(regression), "classification": np.stack(labels)}
+
+    def _placed(self, shape, rng, size):
         """The crop's matrix."""
-        size, settings = self.settings.crop, self.settings
+        settings = self.settings
         scale = size / max(shape) * (augment.log_uniform(rng, *settings.scale) if self.varied else 1)
         room = size - scale * np.array([shape[1], shape[0]])
         corner = room * (rng.random(2) if self.varied else 0.5)

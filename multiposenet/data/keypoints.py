@@ -22,34 +22,39 @@ class KeypointSource(PictureSource):
     """
 
     def __init__(self, pictures, config, skeleton, outputs, varied=True):
-        super().__init__(pictures)
-        self.config, self.skeleton, self.outputs, self.varied = config, skeleton, outputs, varied
+        super().__init__(pictures, config.augment, varied)
+        self.extra_channel, self.skeleton, self.outputs = config.model.extra_channel, skeleton, outputs
 
-    def sample(self, picture, pixels, rng):
-        size = self.config.augment.crop
-        matrix, flip = self._view(picture, pixels.shape[:2], rng)
-        crop = augment.warp_picture(pixels, matrix, (size, size), self.config.augment.border)
+    def view(self, picture, pixels, rng, size):
+        matrix, flip = self._placed(picture, pixels.shape[:2], rng, size)
+        crop = augment.warp_picture(pixels, matrix, (size, size), self.settings.border)
         if self.varied:
-            crop = augment.jitter_color(crop, self.config.augment.color, rng)
-        target = np.concatenate(self._target(picture, pixels.shape[:2], matrix, flip), axis=-1)
-        return crop, {name: target for name in self.outputs}
+            crop = augment.jitter_color(crop, self.settings.color, rng)
+        return crop, np.concatenate(self._target(picture, pixels.shape[:2], matrix, flip, size), axis=-1)
 
-    def _view(self, picture, shape, rng):
+    def joined(self, found, size):
+        return augment.quarters(found)
+
+    def targets(self, found):
+        return dict.fromkeys(self.outputs, np.stack(found))  # one array, so that it is sent between processes once
+
+    def _placed(self, picture, shape, rng, size):
         """The crop's matrix, and whether it is mirrored."""
-        settings = self.config.augment
+        settings = self.settings
         center, extent = _main_person(picture, shape, rng)
-        scale = settings.person_height * settings.crop / extent
-        middle = np.full(2, (settings.crop - 1) / 2)
+        scale = settings.person_height * size / extent
+        middle = np.full(2, (size - 1) / 2)
         if not self.varied:
             return augment.similarity(center, 0, scale, middle), False
+        shift_px = settings.shift_px * size / settings.crop
         matrix = augment.similarity(center, rng.uniform(-1, 1) * settings.rotation_deg,
                                     scale * augment.log_uniform(rng, *settings.scale),
-                                    middle + rng.uniform(-1, 1, 2) * settings.shift_px)
+                                    middle + rng.uniform(-1, 1, 2) * shift_px)
         flip = rng.random() < settings.flip
-        return (augment.mirrored(matrix, settings.crop) if flip else matrix), flip
+        return (augment.mirrored(matrix, size) if flip else matrix), flip
 
-    def _target(self, picture, shape, matrix, flip):
-        size, cells = self.config.augment.crop, self.config.augment.crop // heatmap.STRIDE
+    def _target(self, picture, shape, matrix, flip, size):
+        cells = size // heatmap.STRIDE
         people = [person for person in picture.people if not person.crowd and person.num_joints]
         joints = self._moved([person.keypoints for person in people], matrix, flip)
         maps = heatmap.encode_joints(joints, size, size)
@@ -58,7 +63,7 @@ class KeypointSource(PictureSource):
             if person.crowd or not person.num_joints:
                 region = self._warped_region(person, shape, matrix, cells)
                 mask[region > 0] = 0
-        self._mask_unsure(people, matrix, flip, mask)
+        self._mask_unsure(people, matrix, flip, mask, size)
         return np.concatenate([maps, self._extra_map(people, maps, shape, matrix, cells)], axis=-1), mask
 
     def _moved(self, keypoints, matrix, flip):
@@ -66,9 +71,8 @@ class KeypointSource(PictureSource):
         moved = augment.warp_points(keypoints, matrix)
         return moved[:, self.skeleton.mirror_order] if flip else moved
 
-    def _mask_unsure(self, people, matrix, flip, mask):
+    def _mask_unsure(self, people, matrix, flip, mask, size):
         """No loss on a joint's map near a place where the teacher half saw it: v = 0 there means unknown."""
-        size = self.config.augment.crop
         for person in people:
             if "teacher_raw" not in person.extra:
                 continue
@@ -81,7 +85,7 @@ class KeypointSource(PictureSource):
                 mask[around, -1] = 0
 
     def _extra_map(self, people, maps, shape, matrix, cells):
-        if self.config.model.extra_channel == "background":
+        if self.extra_channel == "background":
             return heatmap.background(maps)
         regions = [self._warped_region(person, shape, matrix, cells) for person in people]
         return np.max([np.zeros((cells, cells), "float32"), *regions], axis=0)[..., None]

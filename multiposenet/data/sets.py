@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multiposenet.data import augment
 from multiposenet.data.batches import Source, is_held_out
 from multiposenet.data.coco import read_coco
 from multiposenet.data.pictures import read_picture
@@ -43,15 +44,25 @@ class PictureSource(Source):
 
     Args:
         pictures: list of `Picture` with files.
+        settings: AugmentConfig; `crop` and `mosaic` are used here.
+        varied: False leaves nothing to chance, for validation.
     """
 
-    def __init__(self, pictures):
-        self.pictures = pictures
+    def __init__(self, pictures, settings, varied=True):
+        self.pictures, self.settings, self.varied = pictures, settings, varied
         self.unreadable = set()
 
     @abstractmethod
-    def sample(self, picture, pixels, rng):
-        """(x, y) of one picture; y an array or a dict of arrays."""
+    def view(self, picture, pixels, rng, size):
+        """(size, size, 3) uint8 crop of one picture, and what is to be found in it."""
+
+    @abstractmethod
+    def joined(self, found, size):
+        """What is to be found in four crops of `size` pixels, put together in reading order."""
+
+    @abstractmethod
+    def targets(self, found):
+        """What the model shall answer, a dict of arrays, given what is to be found in each crop of a batch."""
 
     def __len__(self):
         return len(self.pictures)
@@ -60,11 +71,17 @@ class PictureSource(Source):
         return [str(self.pictures[i].file) for i in indices]
 
     def load(self, indices, rng):
-        samples = [self.sample(*self._readable(i), rng) for i in indices]
-        inputs, targets = zip(*samples)
-        if isinstance(targets[0], dict):
-            return np.stack(inputs), {key: np.stack([target[key] for target in targets]) for key in targets[0]}
-        return np.stack(inputs), np.stack(targets)
+        crops, found = zip(*(self._composed(i, rng) for i in indices))
+        return np.stack(crops), self.targets(found)
+
+    def _composed(self, index, rng):
+        """A view of one picture, or a mosaic: its four people are small and close, as in a crowd."""
+        size, mosaic = self.settings.crop, self.settings.mosaic
+        if not (self.varied and mosaic and rng.random() < mosaic):
+            return self.view(*self._readable(index), rng, size)
+        tiles = [self.view(*self._readable(i), rng, size // 2) for i in (index, *rng.integers(len(self), size=3))]
+        crops, found = zip(*tiles)
+        return augment.quarters(crops), self.joined(found, size // 2)
 
     def _readable(self, index):
         for offset in range(len(self.pictures)):

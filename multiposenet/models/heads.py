@@ -20,7 +20,8 @@ def keypoint_parts(config, backbone):
     """Pyramid and subnet of the keypoint head."""
     fpn = FPN(2, backbone.depths, config.fpn_channels, name="keypoint_fpn")
     maps = len(get_skeleton(config.skeleton)) + 1
-    return fpn, KeypointSubnet(config.fpn_channels, config.subnet_filters, config.fusion_filters, maps)
+    return fpn, KeypointSubnet(config.fpn_channels, config.subnet_filters, config.fusion_filters, maps,
+                               config.subnet_batch_norm)
 
 
 def detector_parts(config, backbone):

@@ -26,20 +26,28 @@ class KeypointSubnet(keras.Model):
         filters: of the two 3x3 convolutions on each level.
         fusion_filters: of the 3x3 convolution on the concatenated levels.
         maps: joints + 1.
+        batch_norm: normalise after each 3x3 convolution.
     """
 
-    def __init__(self, channels, filters=128, fusion_filters=512, maps=18, name="keypoint_subnet", **kwargs):
+    def __init__(self, channels, filters=128, fusion_filters=512, maps=18, batch_norm=False, name="keypoint_subnet",
+                 **kwargs):
+        def conv(features, filters, name):
+            features = layers.Conv2D(filters, 3, padding="same", use_bias=not batch_norm, name=name)(features)
+            if batch_norm:
+                features = layers.BatchNormalization(name=f"{name}_bn")(features)
+            return layers.ReLU(name=f"{name}_relu")(features)
+
         pyramid = [keras.Input((None, None, channels), name=f"P{level}") for level in (2, 3, 4, 5)]
         branches = []
         for level, features in zip((2, 3, 4, 5), pyramid):
             for step in "ab":
-                features = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"D{level}{step}")(features)
+                features = conv(features, filters, f"D{level}{step}")
             branches.append(_upsampled(features, level, f"D{level}_upsampled"))
-        fused = layers.Concatenate(name="Z")(branches)
-        fused = layers.Conv2D(fusion_filters, 3, padding="same", activation="relu", name="Z_smooth")(fused)
+        fused = conv(layers.Concatenate(name="Z")(branches), fusion_filters, "Z_smooth")
         heatmaps = _to_heatmaps(maps, "heatmaps")(fused)
         super().__init__(pyramid, heatmaps, name=name, **kwargs)
-        self.arguments = dict(channels=channels, filters=filters, fusion_filters=fusion_filters, maps=maps)
+        self.arguments = dict(channels=channels, filters=filters, fusion_filters=fusion_filters, maps=maps,
+                              batch_norm=batch_norm)
 
     def get_config(self):
         return {**self.arguments, "name": self.name}

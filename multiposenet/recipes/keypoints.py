@@ -49,7 +49,8 @@ def train(config, workdir, resume=False):
     model, head = build(config)
     loss = HeatmapLoss(config.loss.reduction == "mean", config.loss.peak_weight)
     training.compile_model(model, {name: loss for name in outputs}, config, training.steps_per_epoch(source, config),
-                           {"heatmaps": 1.0, **{name: config.loss.intermediate for name in LEVELS}})
+                           {"heatmaps": 1.0, **{name: config.loss.intermediate for name in LEVELS}},
+                           backbone=head.get_layer("backbone").trainable_variables)
     metrics = training.fit(model, source, validation, config, workdir, resume)
     weights.save_head("keypoints", head, workdir, config, metrics,
                       backbone_sha256=weights.backbone_sha256(head.get_layer("backbone")))

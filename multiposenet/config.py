@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multiposenet.errors import UserError
+from multiposenet.skeleton import get_skeleton
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -45,6 +46,7 @@ class ModelConfig(Section):
     box_margin: float = 0.21  # a box is widened by this share of its sides before its peaks are gathered
     activity_units: tuple[Positive, ...] = (3072, 128)
     activity_dropout: Fraction = 0.3
+    activity_limbs: bool = False  # the classifier also sees limbs and mirror pairs; False: the article's joints alone
     activity_batch_norm: bool = True
     pose_min_score: float = 0.05  # joints below it count as missing for the activity
     max_people: Positive = 50  # boxes kept per picture
@@ -53,6 +55,11 @@ class ModelConfig(Section):
     nms_iou: Fraction = 0.5
     max_peaks: Positive = 50  # per joint and picture
     peak_threshold: Fraction = 0.05
+
+    @property
+    def pose_pairs(self):
+        """Pairs of joints whose lie to each other is part of a pose vector."""
+        return get_skeleton(self.skeleton).pair_indices if self.activity_limbs else []
 
 
 class DataSet(Section):
@@ -141,6 +148,7 @@ class ActivityConfig(Section):
     drop_joint: Fraction = 0.1
     joint_jitter: float = 0.02  # standard deviation, share of the box sides
     box_jitter: float = 0.05
+    label_smoothing: Fraction = 0.0
     folds: Annotated[int, Field(ge=0)] = 5  # cross-validation before the final fit, 0: none
 
 
@@ -167,7 +175,8 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 subnet_batch_norm=True, head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256)),
+                 subnet_batch_norm=True, head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256),
+                 activity_dropout=0.5, activity_limbs=True),
 }
 
 

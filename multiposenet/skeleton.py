@@ -52,6 +52,12 @@ class Skeleton:
         """List of (from, to) channel pairs."""
         return [(self.index(a), self.index(b)) for a, b in self.limbs]
 
+    @cached_property
+    def pair_indices(self):
+        """List of (from, to): the limbs and the mirror pairs that are none, such as both ankles."""
+        pairs = [(self.index(a), self.index(b)) for a, b in self.mirror]
+        return self.limb_indices + [pair for pair in pairs if pair not in self.limb_indices]
+
 
 def _sides(*names):
     return tuple((f"left_{name}", f"right_{name}") for name in names)

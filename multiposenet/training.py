@@ -90,7 +90,7 @@ def trainer_of(head):
     return keras.Model(inputs, head(inputs), name=f"{head.name}_training")
 
 
-def fit(model, source, validation, config, workdir, resume=False):
+def fit(model, source, validation, config, workdir, resume=False, watch=None):
     """Train a compiled model; it ends with the best weights loaded.
 
     Args:
@@ -100,6 +100,7 @@ def fit(model, source, validation, config, workdir, resume=False):
         config: `Config`.
         workdir: run folder; gets config.yaml, log.csv, tensorboard/, last and best weights, state.json.
         resume: continue the run of that folder.
+        watch: function that gives a dict of further figures to log after each epoch.
 
     Returns:
         Dict of the best epoch's figures.
@@ -125,6 +126,7 @@ def fit(model, source, validation, config, workdir, resume=False):
                 raise KeyboardInterrupt(f"stopped at step {_step(model)} of {total}; continue with --resume")
             logs = {key: values[-1] for key, values in history.history.items()}
             logs.update(_validate(model, validation, config))
+            logs.update(watch() if watch else {})
             _keep_best(model, workdir, state, epoch, logs)
             loggers.on_epoch_end(epoch, logs)
             state["plateau"] = _plateau_state(loggers)

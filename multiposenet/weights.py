@@ -24,7 +24,7 @@ FIELDS = {
                   "extra_channel"),
     "detector": (*_BACKBONE, "head_filters", "head_depth"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
-    "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm"),
+    "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }
 
 

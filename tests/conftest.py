@@ -7,7 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest  # noqa: E402
 
 TINY = dict(backbone="mobilenetv2", preprocessing="tf", fpn_channels=8, subnet_filters=4, fusion_filters=8,
-            head_filters=8, head_depth=1, prn_hidden=8, activity_units=[8, 8], max_people=6, max_candidates=40,
+            head_filters=8, head_depth=1, prn_hidden=8, activity_units=[8, 8], activity_limbs=True, max_people=6, max_candidates=40,
             max_peaks=12, score_threshold=0.0098)
 
 

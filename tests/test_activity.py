@@ -85,20 +85,22 @@ def test_save_and_load(model, tmp_path):
     np.testing.assert_allclose(loaded.predict(vectors, verbose=0), model.predict(vectors, verbose=0), atol=1e-6)
 
 
-def test_layer_is_the_codec(people):
-    found = keras.ops.convert_to_numpy(PoseVector(0.3)(people))
-    assert found.shape == (3, 5, 2 * K) and found.any()
-    np.testing.assert_allclose(found, pose_vector.encode(*people, 0.3), atol=1e-6)
+@pytest.mark.parametrize("pairs", [[], COCO17.pair_indices])
+def test_layer_is_the_codec(people, pairs):
+    found = keras.ops.convert_to_numpy(PoseVector(0.3, pairs)(people))
+    assert found.shape == (3, 5, pose_vector.size(K, pairs)) and found.any()
+    np.testing.assert_allclose(found, pose_vector.encode(*people, 0.3, pairs), atol=1e-5)
     assert not found[2].any()
 
 
-def test_layer_in_a_saved_graph(people, tmp_path):
+@pytest.mark.parametrize("pairs", [[], COCO17.pair_indices])
+def test_layer_in_a_saved_graph(people, tmp_path, pairs):
     inputs = [keras.Input((None, K, 3)), keras.Input((None, 4))]
-    graph = keras.Model(inputs, PoseVector(0.3, dtype="float32")(inputs))
-    assert graph.output_shape == (None, None, 2 * K)
+    graph = keras.Model(inputs, PoseVector(0.3, pairs, dtype="float32")(inputs))
+    assert graph.output_shape == (None, None, pose_vector.size(K, pairs))
     graph.save(tmp_path / "graph.keras")
     found = keras.saving.load_model(tmp_path / "graph.keras").predict(list(people), verbose=0)
-    np.testing.assert_allclose(found, pose_vector.encode(*people, 0.3), atol=1e-6)
+    np.testing.assert_allclose(found, pose_vector.encode(*people, 0.3, pairs), atol=1e-5)
 
 
 def test_mixed_precision_keeps_pixels_and_probabilities():

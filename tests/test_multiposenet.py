@@ -79,7 +79,7 @@ def test_graph_equals_the_numpy_reference(tiny_model, tiny_config, pictures, fou
         np.testing.assert_allclose(found["boxes"][i, :len(kept)], boxes[kept], atol=0.05)
         poses = reference_poses(tiny_model, tiny_config, heatmaps[i], boxes[kept], scores[kept])
         np.testing.assert_allclose(found["keypoints"][i, :len(kept)], poses, atol=0.1)
-        vectors = pose_vector.encode(poses, boxes[kept], tiny_config.pose_min_score)
+        vectors = pose_vector.encode(poses, boxes[kept], tiny_config.pose_min_score, tiny_config.pose_pairs)
         np.testing.assert_allclose(found["activities"][i, :len(kept)],
                                    tiny_model.heads["activity"].predict_on_batch(vectors), atol=1e-3)
 

@@ -72,3 +72,36 @@ def test_leading_dimensions_are_free(people):
     np.testing.assert_array_equal(pose_vector.encode(keypoints[2], boxes[2], 0.05), whole[2])
     nobody = pose_vector.encode(keypoints[:0], boxes[:0], 0.05)
     assert nobody.shape == (0, 2 * JOINTS) and pose_vector.decode(nobody, boxes[:0]).shape == (0, JOINTS, 3)
+
+
+def test_pairs_are_directions_and_lengths_in_the_picture(people):
+    """A pair's numbers are those of its joints in pixels, however the box is stretched."""
+    keypoints, boxes = people
+    pairs = COCO17.pair_indices
+    vectors = pose_vector.encode(keypoints, boxes, 0.05, pairs)
+    assert vectors.shape == (5, pose_vector.size(JOINTS, pairs)) and vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors[:, :2 * JOINTS], pose_vector.encode(keypoints, boxes, 0.05))
+    form, directions, lengths = np.split(vectors[:, 2 * JOINTS:], [2, 2 + 2 * len(pairs)], axis=1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    root = np.sqrt(sides.prod(axis=1, keepdims=True))
+    np.testing.assert_allclose(form, sides / root, rtol=1e-4)
+    for i, (start, end) in enumerate(pairs):
+        across = keypoints[:, end, :2] - keypoints[:, start, :2]
+        np.testing.assert_allclose(lengths[:, i] * root[:, 0], np.linalg.norm(across, axis=1), rtol=1e-3)
+        np.testing.assert_allclose(directions[:, 2 * i:2 * i + 2] * (lengths * root)[:, i:i + 1], across, atol=1e-2)
+
+
+def test_pairs_of_missing_joints_and_empty_boxes_are_zero(people):
+    keypoints, boxes = people
+    keypoints[0, 3, 2], boxes[1] = 0, 0
+    pairs = [(3, 4), (5, 6)]
+    vectors = pose_vector.encode(keypoints, boxes, 0.05, pairs)
+    relations = vectors[:, 2 * JOINTS + 2:]
+    assert not relations[0, [0, 1, 4]].any() and relations[0, [2, 3, 5]].any()
+    assert not vectors[1].any() and np.isfinite(vectors).all()
+
+
+def test_pairs_are_limbs_and_mirror_pairs_once():
+    pairs = COCO17.pair_indices
+    ankles = COCO17.index("left_ankle"), COCO17.index("right_ankle")
+    assert ankles in pairs and set(COCO17.limb_indices) <= set(pairs) and len(set(pairs)) == len(pairs)

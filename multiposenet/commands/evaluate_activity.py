@@ -6,9 +6,11 @@ from multiposenet.skeleton import get_skeleton
 
 # Name -> what differs from the configuration: (section, its settings).
 AS_LABELLED = dict(mirror=0.0, drop_joint=0.0, joint_jitter=0.0, box_jitter=0.0)
+JOINTS_ALONE = dict(activity_limbs=False)
 SETTINGS = {
     "MLP as configured": ("model", {}),
     "MLP of the article, 3072 and 128": ("model", dict(activity_units=(3072, 128))),
+    "MLP, joints alone": ("model", JOINTS_ALONE),
     "MLP, no dropout": ("model", dict(activity_dropout=0.0)),
     "MLP, no BatchNorm": ("model", dict(activity_batch_norm=False)),
     "MLP, poses as labelled": ("activity", AS_LABELLED),
@@ -40,8 +42,10 @@ def compare(config, folder):
         changed = config.model_copy(update={section: getattr(config, section).model_copy(update=settings)})
         summaries[name] = recipe.cross_validate(table, changed, skeleton, folder / "runs" / str(i), resume=True)
         print(f"{name}: F1 {summaries[name]['mean']['f1']:.3f}", flush=True)
+    alone = config.model_copy(update={"model": config.model.model_copy(update=JOINTS_ALONE)})
     for name in baselines.BASELINES:
-        summaries[name] = baselines.cross_validate(name, table, config, skeleton)
+        for inputs, changed in (("", config), (", joints alone", alone)):
+            summaries[name + inputs] = baselines.cross_validate(name, table, changed, skeleton)
     first = next(iter(summaries.values()))
     figures.confusion(folder / "confusion.png", first["confusion"], first["classes"])
     figures.learning_curve(folder / "learning_curve.png", folder / "runs" / "0" / "1" / "log.csv")

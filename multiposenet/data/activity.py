@@ -55,21 +55,21 @@ def hold_out(table, share):
 
 
 class ActivitySource(Source):
-    """x: (batch, 2 K) pose vectors; y: (batch, classes) one-hot, float32.
+    """x: (batch, `pose_vector.size`) vectors; y: (batch, classes) one-hot, float32.
 
     In training the smaller classes' poses are repeated: unlike class weights this shows them under more variations and
     leaves the loss as it is.
 
     Args:
         table: PoseTable.
-        config: `Config`; `activity` and `model.pose_min_score` are used.
+        config: `Config`; `activity` and of `model` pose_min_score and pose_pairs are used.
         skeleton: for the mirror.
         varied: False gives every pose once and as it is, for validation and tests.
     """
 
     def __init__(self, table, config, skeleton, varied=True):
         self.table, self.settings, self.skeleton, self.varied = table, config.activity, skeleton, varied
-        self.min_score = config.model.pose_min_score
+        self.model = config.model
         self.rows = balanced(table.labels, self.settings.balance) if varied else np.arange(len(table))
 
     def __len__(self):
@@ -84,7 +84,7 @@ class ActivitySource(Source):
         if self.varied:
             poses, boxes = vary(poses, boxes, self.settings, self.skeleton, rng)
         targets = np.eye(len(self.table.classes), dtype="float32")[self.table.labels[rows]]
-        return pose_vector.encode(poses, boxes, self.min_score), targets
+        return pose_vector.encode(poses, boxes, self.model.pose_min_score, self.model.pose_pairs), targets
 
 
 def balanced(labels, balance):

@@ -31,8 +31,12 @@ def cross_validate(name, table, config, skeleton):
     for learn, test in split(table, config.activity.folds, config.train.seed):
         learn, test = table.take(learn), table.take(test)
         poses = np.concatenate([learn.poses, mirror(learn.poses, learn.boxes, skeleton)])
-        vectors = pose_vector.encode(poses, np.tile(learn.boxes, (2, 1)), config.model.pose_min_score)
+        vectors = _vectors(poses, np.tile(learn.boxes, (2, 1)), config.model)
         classifier = BASELINES[name]().fit(vectors, np.tile(learn.labels, 2))
-        found = classifier.predict(pose_vector.encode(test.poses, test.boxes, config.model.pose_min_score))
+        found = classifier.predict(_vectors(test.poses, test.boxes, config.model))
         figures.append(evaluation.evaluate(test.labels, found[:, None] == classes, table.classes))
     return evaluation.summarise(figures)
+
+
+def _vectors(poses, boxes, model):
+    return pose_vector.encode(poses, boxes, model.pose_min_score, model.pose_pairs)

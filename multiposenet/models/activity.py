@@ -1,24 +1,26 @@
 """What a person is doing, from the pose alone (METHOD section 6)."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
-from multiposenet.codecs.pose_vector import HIGH, LOW
+from multiposenet.codecs.pose_vector import HIGH, LOW, size
 
 
 @keras.saving.register_keras_serializable("multiposenet")
 class PoseVector(layers.Layer):
-    """[keypoints (batch, n, K, 3), boxes (batch, n, 4)] -> (batch, n, 2 K), as `codecs/pose_vector.py::encode`.
+    """[keypoints (batch, n, K, 3), boxes (batch, n, 4)] -> (batch, n, size), as `codecs/pose_vector.py::encode`.
 
     Always float32: half precision would round pixel coordinates.
 
     Args:
         min_score: a joint below it, or at 0, is missing.
+        pairs: (from, to) joint numbers.
     """
 
-    def __init__(self, min_score=0.05, **kwargs):
+    def __init__(self, min_score=0.05, pairs=(), **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.min_score = min_score
+        self.min_score, self.pairs = min_score, [list(pair) for pair in pairs]
 
     def call(self, inputs):
         keypoints, boxes = inputs
@@ -27,22 +29,36 @@ class PoseVector(layers.Layer):
         present = ops.all(sides > 0, axis=-1, keepdims=True) & (scores > 0) & (scores >= self.min_score)
         shares = (keypoints[..., :2] + 0.5 - boxes[..., :2]) / ops.where(sides > 0, sides, 1.0)
         shares = ops.where(present, ops.clip(shares, LOW, HIGH), 0.0)
-        return ops.reshape(shares, (*ops.shape(shares)[:-2], 2 * shares.shape[-2]))
+        flat = _merge_last_two(shares)
+        return ops.concatenate([flat, *self._relations(shares, sides, present)], axis=-1) if self.pairs else flat
+
+    def _relations(self, shares, sides, present):
+        sides = ops.maximum(sides, 0.0)
+        form = sides / ops.sqrt(ops.maximum(ops.prod(sides, axis=-1, keepdims=True), 1e-6))
+        start, end = (np.array(joints) for joints in zip(*self.pairs))
+        both = ops.cast(ops.take(present, start, axis=-2) & ops.take(present, end, axis=-2), "float32")
+        across = (ops.take(shares, end, axis=-2) - ops.take(shares, start, axis=-2)) * form * both
+        lengths = ops.sqrt(ops.sum(ops.square(across), axis=-1))
+        return form[..., 0, :], _merge_last_two(across / ops.maximum(lengths, 1e-6)[..., None]), lengths
 
     def compute_output_shape(self, input_shape):
         keypoints = input_shape[0]
-        return (*keypoints[:-2], 2 * keypoints[-2])
+        return (*keypoints[:-2], size(keypoints[-2], self.pairs))
 
     def get_config(self):
-        return {**super().get_config(), "min_score": self.min_score}
+        return {**super().get_config(), "min_score": self.min_score, "pairs": self.pairs}
+
+
+def _merge_last_two(values):
+    return ops.reshape(values, (*ops.shape(values)[:-2], values.shape[-2] * values.shape[-1]))
 
 
 @keras.saving.register_keras_serializable("multiposenet")
 class ActivityClassifier(keras.Model):
-    """Pose vectors (batch, 2 K) -> (batch, classes) float32 probabilities.
+    """Pose vectors (batch, inputs) -> (batch, classes) float32 probabilities.
 
     Args:
-        inputs: 2 K.
+        inputs: `codecs.pose_vector.size`.
         classes: number of activities.
         units: of the hidden layers; BatchNorm, ReLU and Dropout follow each.
         dropout: share of units dropped.

@@ -2,6 +2,7 @@
 
 import keras
 
+from multiposenet.codecs import pose_vector
 from multiposenet.models.activity import ActivityClassifier
 from multiposenet.models.backbone import Backbone
 from multiposenet.models.fpn import FPN
@@ -49,5 +50,6 @@ def build_prn(config):
 
 def build_activity(config):
     """Activity classifier of a ModelConfig."""
-    return ActivityClassifier(2 * len(get_skeleton(config.skeleton)), len(config.activities), config.activity_units,
-                              config.activity_dropout, config.activity_batch_norm)
+    inputs = pose_vector.size(len(get_skeleton(config.skeleton)), config.pose_pairs)
+    return ActivityClassifier(inputs, len(config.activities), config.activity_units, config.activity_dropout,
+                              config.activity_batch_norm)

@@ -87,7 +87,7 @@ def _people(config, found, prn, activity):
     masses = PerPerson(prn, name="prn_per_person")(grids)
     keypoints = AssignJoints(config.grid, config.box_margin, threshold=config.peak_threshold,
                              name="assign")([boxes, scores, peaks, masses, heatmaps])
-    vectors = PoseVector(config.pose_min_score, name="pose_vector")([keypoints, boxes])
+    vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
     return {"keypoints": keypoints, "activities": PerPerson(activity, name="activity_per_person")(vectors),
             "count": CountPeople(name="count")(scores)}
 

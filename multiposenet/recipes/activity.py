@@ -3,6 +3,7 @@
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -76,14 +77,16 @@ def fit(table, config, skeleton, workdir, resume=False):
     if config.train.init:
         weights.start_from("activity", head, config.train.init)
     model = training.trainer_of(head)
-    training.compile_model(model, "categorical_crossentropy", config, training.steps_per_epoch(source, config),
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.activity.label_smoothing)
+    training.compile_model(model, loss, config, training.steps_per_epoch(source, config),
                            metrics=["accuracy"])
     return head, training.fit(model, source, validation, config, workdir, resume and _started(workdir))
 
 
 def predict(model, table, config):
     """(N, classes) probabilities of a table's people."""
-    return model.predict(pose_vector.encode(table.poses, table.boxes, config.model.pose_min_score), verbose=0)
+    vectors = pose_vector.encode(table.poses, table.boxes, config.model.pose_min_score, config.model.pose_pairs)
+    return model.predict(vectors, verbose=0)
 
 
 def _started(workdir):

@@ -1,6 +1,9 @@
 """Train backbone, keypoint pyramid and keypoint subnet (METHOD section 3)."""
 
+import warnings
+
 import keras
+import numpy as np
 
 from multiposenet import training, weights
 from multiposenet.data.keypoints import KeypointSource
@@ -11,6 +14,8 @@ from multiposenet.models.keypoint_subnet import IntermediateHeatmaps
 from multiposenet.skeleton import get_skeleton
 
 LEVELS = ("level2", "level3", "level4", "level5")
+SAMPLE = 8  # pictures the features are watched on
+DEAD = 0.15  # MobileNetV2 with its ImageNet weights varies by 0.5 to 0.65 of its size at every level, dead ones by 0.06
 
 
 def build(config):
@@ -51,7 +56,30 @@ def train(config, workdir, resume=False):
     training.compile_model(model, {name: loss for name in outputs}, config, training.steps_per_epoch(source, config),
                            {"heatmaps": 1.0, **{name: config.loss.intermediate for name in LEVELS}},
                            backbone=head.get_layer("backbone").trainable_variables)
-    metrics = training.fit(model, source, validation, config, workdir, resume)
-    weights.save_head("keypoints", head, workdir, config, metrics,
-                      backbone_sha256=weights.backbone_sha256(head.get_layer("backbone")))
+    backbone = head.get_layer("backbone")
+    sample, _ = source.load(np.arange(min(SAMPLE, len(source))), np.random.default_rng(0))
+    metrics = training.fit(model, source, validation, config, workdir, resume,
+                           watch=lambda: watch_features(backbone, sample))
+    weights.save_head("keypoints", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
     return metrics
+
+
+def watch_features(backbone, pictures):
+    """How much each of C2..C5 differs between pictures, as a share of its size, by name.
+
+    Too high a rate for the backbone makes its deep features the same for every picture. The keypoints hardly show it,
+    but the detector's large boxes hang on C5; hence the warning.
+
+    Args:
+        backbone: `Backbone`.
+        pictures: (n, height, width, 3) different ones.
+    """
+    figures = {}
+    for level, features in enumerate(backbone.predict_on_batch(pictures), start=2):
+        size = np.sqrt(np.mean(np.square(features)))
+        figures[f"variation_c{level}"] = float(features.std(axis=0).mean() / max(size, 1e-9))
+    dead = [name for name, share in figures.items() if share < DEAD and len(pictures) > 1]
+    if dead:
+        warnings.warn(f"the backbone answers nearly the same to every picture ({', '.join(dead)} below {DEAD}): "
+                      "lower train.backbone_rate and start again")
+    return figures

@@ -79,7 +79,7 @@ class Predictor:
     def predict(self, picture):
         """People of one picture, (h, w, 3) uint8 RGB, best box first; all that the model itself lets through."""
         letterbox = self.letterbox(picture)
-        return self.people(self._run(self.model, on_canvas(picture, letterbox)[None]), letterbox, picture.shape)
+        return self.people(run_model(self.model, on_canvas(picture, letterbox)[None]), letterbox, picture.shape)
 
     def letterbox(self, picture, scale=1):
         """How a picture is brought to the engine's or the configured size, times `scale`."""
@@ -119,11 +119,11 @@ class Predictor:
             seconds = {"read": read - start, "predict": time.perf_counter() - read}
             yield Prediction(path, picture, people, seconds=seconds)
 
-    @staticmethod
-    def _run(model, batch):
-        """A batch of one through a Keras model or another callable -> dict of NumPy arrays."""
-        found = getattr(model, "predict_on_batch", model)(batch)
-        return {key: np.asarray(value) for key, value in found.items()}
+
+def run_model(model, batch):
+    """A batch of pictures through a Keras model or another callable -> dict of NumPy arrays."""
+    found = getattr(model, "predict_on_batch", model)(batch)
+    return {key: np.asarray(value) for key, value in found.items()}
 
 
 def set_compiler(model):

@@ -1,4 +1,4 @@
-"""Installation: `pip install -e .` from a checkout, with extras `demo`, `retinanet`, `test`."""
+"""Installation: `pip install -e .` from a checkout, with extras `demo`, `export`, `retinanet`, `test`."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
+ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime>=1.20"]  # an older tf2onnx knows neither NumPy 2 nor protobuf 5
 DEMO = ["scikit-image"]  # the pictures of infer.py --sample
 
 setup(
@@ -23,8 +24,9 @@ setup(
                       "matplotlib", "tqdm", "pyyaml", "pydantic>=2", "pillow", "h5py", "supervision", "tensorboard"],
     extras_require={
         "demo": DEMO,
+        "export": [*ONNX, "openvino>=2025.0", "ai-edge-litert>=2.0"],
         "retinanet": RETINANET,
-        "test": ["pytest", "jax", *DEMO, *RETINANET],
+        "test": ["pytest", "jax", *DEMO, *ONNX, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",
@@ -33,7 +35,9 @@ setup(
         "multiposenet-train-prn = multiposenet.commands.train:prn",
         "multiposenet-train-activity = multiposenet.commands.train:activity",
         "multiposenet-build-activity-dataset = multiposenet.commands.build_activity_dataset:main",
+        "multiposenet-benchmark = multiposenet.commands.benchmark:main",
         "multiposenet-evaluate = multiposenet.commands.evaluate:main",
+        "multiposenet-export = multiposenet.commands.export:main",
         "multiposenet-merge-weights = multiposenet.commands.merge:main",
     ]},
 )

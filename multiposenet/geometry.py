@@ -90,6 +90,13 @@ class Letterbox:
         size = [max(1, round(side * scale)) for side in (height, width)]
         return cls(scale, *size, *(-(-side // multiple) * multiple for side in size))
 
+    @classmethod
+    def fit_into(cls, height, width, canvas_height, canvas_width):
+        """Bring a picture to the largest size that a given canvas holds."""
+        scale = min(canvas_height / height, canvas_width / width)
+        size = [max(1, round(side * scale)) for side in (height, width)]
+        return cls(scale, *size, canvas_height, canvas_width)
+
     def to_canvas(self, points):
         """Picture points (..., 2 or more: x, y first) -> canvas points."""
         return _scaled_centres(points, self.scale)

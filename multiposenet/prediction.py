@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Optional
 
 import cv2
-import keras
 import numpy as np
 
 from multiposenet.config import PredictConfig
@@ -68,23 +67,24 @@ class Predictor:
     """Finds the people of whole pictures.
 
     Args:
-        model: `MultiPoseNet`, or any callable with its outputs and its `config`.
-        config: `PredictConfig`: the size pictures are brought to.
+        model: `MultiPoseNet`, `engines.Engine`, or any callable with their outputs and `config`.
+        config: `PredictConfig`: the size pictures are brought to, unless the engine is fixed to one.
     """
 
     def __init__(self, model, config=PredictConfig()):
         self.model, self.config = model, config
         self.skeleton = get_skeleton(model.config.skeleton)
-        if isinstance(model, keras.Model):
-            set_compiler(model)
+        set_compiler(model)
 
     def predict(self, picture):
         """People of one picture, (h, w, 3) uint8 RGB, best box first; all that the model itself lets through."""
         letterbox = self.letterbox(picture)
-        return self.people(self._run(self.model, on_canvas(picture, letterbox)[None]), letterbox, picture.shape)
+        return self.people(run_model(self.model, on_canvas(picture, letterbox)[None]), letterbox, picture.shape)
 
     def letterbox(self, picture, scale=1):
-        """How a picture is brought to the configured size, times `scale`."""
+        """How a picture is brought to the engine's or the configured size, times `scale`."""
+        if size := getattr(self.model, "size", None):
+            return Letterbox.fit_into(*picture.shape[:2], *size)
         return Letterbox.fit(*picture.shape[:2], round(scale * self.config.short_side),
                              round(scale * self.config.long_side))
 
@@ -119,18 +119,20 @@ class Predictor:
             seconds = {"read": read - start, "predict": time.perf_counter() - read}
             yield Prediction(path, picture, people, seconds=seconds)
 
-    @staticmethod
-    def _run(model, batch):
-        """A batch of one through a model -> dict of NumPy arrays."""
-        if isinstance(model, keras.Model):
-            return model.predict_on_batch(batch)
-        return {key: keras.ops.convert_to_numpy(value) for key, value in model(batch).items()}
+
+def run_model(model, batch):
+    """A batch of pictures through a Keras model or another callable -> dict of NumPy arrays."""
+    found = getattr(model, "predict_on_batch", model)(batch)
+    return {key: np.asarray(value) for key, value in found.items()}
 
 
 def set_compiler(model):
-    """Only JAX needs its compiler. TensorFlow's XLA would compile anew for every picture size, and on the CPU its
-    depthwise convolutions are several times slower."""
-    model.jit_compile = keras.backend.backend() == "jax"
+    """Of Keras' backends only JAX needs its compiler. TensorFlow's XLA would compile anew for every picture size, and
+    on the CPU its depthwise convolutions are several times slower."""
+    if hasattr(model, "jit_compile"):
+        import keras  # not above: other engines start without it
+
+        model.jit_compile = keras.backend.backend() == "jax"
 
 
 def on_canvas(picture, letterbox):

@@ -60,6 +60,18 @@ def test_odd_sizes(height, width):
     assert np.allclose(person.box_xyxy, (0, 0, width, height), atol=half_a_cell + .01)
 
 
+@pytest.mark.parametrize("height, width", [(90, 120), (1000, 700), (333, 77)])
+def test_an_engine_of_one_size_gets_that_size(height, width):
+    class Fixed(FindsWhite):
+        size = (192, 256)
+
+    model = Fixed()
+    corners = np.array([width // 5, height // 4, width // 2, height * 3 // 4])
+    person, = Predictor(model, SETTINGS).predict(white_rectangle(height, width, *corners))
+    pixel = max(1, height / 192, width / 256)
+    assert model.seen.shape == (1, 192, 256, 3) and np.allclose(person.box_xyxy, corners, atol=1.01 * pixel)
+
+
 def test_padding_is_grey_and_nobody_stands_there():
     class InThePadding(FindsWhite):
         def __call__(self, batch):

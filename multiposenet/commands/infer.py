@@ -13,7 +13,9 @@ from multiposenet.commands.common import add_config_arguments, predict_config, q
 from multiposenet.commands.output import RESULTS, Output
 from multiposenet.data.pictures import find_pictures
 from multiposenet.drawing import draw_people
+from multiposenet.engines import ENGINES, load_engine
 from multiposenet.errors import UserError
+from multiposenet.prediction import Predictor
 
 
 def main(argv=None):
@@ -31,17 +33,18 @@ def infer(args):
         output = Output(args.output, paths, args.draw)
         output.prepare(args.overwrite)
         with quiet_tensorflow():
-            from multiposenet.prediction import Predictor
-            from multiposenet.weights import load_pretrained
-        predictor = Predictor(load_pretrained(args.weights), config)
-        return _predict_all(predictor, output)
+            model = load_engine(args.weights, args.engine)
+        return _predict_all(Predictor(model, config), output)
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="infer.py", description=__doc__.split(":", 1)[1].strip())
     parser.add_argument("paths", nargs="*", metavar="PATH", help="picture, folder of pictures or quoted glob")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help=f"for the drawings and {RESULTS}")
-    parser.add_argument("--weights", default="lite", help="shipped weights by name, or a .keras file (default: lite)")
+    parser.add_argument("--weights", default="lite",
+                        help="shipped weights by name, a .keras file, or a file of export.py (default: lite)")
+    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES), default="auto",
+                        help="what runs the weights (default: auto, what their file is for)")
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")

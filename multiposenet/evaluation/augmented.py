@@ -6,7 +6,7 @@ import numpy as np
 
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import PredictConfig
-from multiposenet.prediction import Predictor, on_canvas, set_compiler
+from multiposenet.prediction import Predictor, on_canvas, run_model, set_compiler
 
 SCALES = (0.5, 1, 1.5, 2)  # of the configured size
 
@@ -52,14 +52,14 @@ class AugmentedPredictor(Predictor):
         people = {}
         for name, views in variants.items():
             dense = {**seen, "heatmaps": average([aligned[view] for view in views])[None]}
-            people[name] = self.people({**dense, **self._run(self.model.people, dense)}, plain, picture.shape)
+            people[name] = self.people({**dense, **run_model(self.model.people, dense)}, plain, picture.shape)
         return people
 
     def see(self, picture, view=View()):
         """(output of the model's dense half, letterbox) for one view of a picture, (h, w, 3) uint8 RGB."""
         letterbox = self.letterbox(picture, view.scale)
         canvas = on_canvas(picture[:, ::-1] if view.mirror else picture, letterbox)
-        return self._run(self.model.dense, canvas[None]), letterbox
+        return run_model(self.model.dense, canvas[None]), letterbox
 
     def _aligned(self, picture, view, plain):
         seen, letterbox = self.see(picture, view)

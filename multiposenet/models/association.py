@@ -83,7 +83,8 @@ class PersonGrids(_Float32Layer):
     def call(self, inputs):
         boxes, peaks = inputs
         row, column, inside = locate(boxes, peaks, self.grid, self.margin)
-        in_rows = ops.one_hot(ops.where(inside, row, -1), self.grid[0], dtype="float32")
+        row = ops.where(inside, row, -1)[..., None]  # of no row; ONNX's one-hot would take it for the last
+        in_rows = ops.cast(row == ops.arange(self.grid[0], dtype="int32"), "float32")
         in_columns = ops.one_hot(column, self.grid[1], dtype="float32")
         occupied = ops.minimum(ops.matmul(ops.swapaxes(in_rows, -1, -2), in_columns), 1.0)
         return ops.einsum("ih,bnkhj->bnijk", self.blurs[0], ops.matmul(occupied, self.blurs[1]))
@@ -137,7 +138,7 @@ class AssignJoints(_Float32Layer):
     def _fill(self, boxes, marks, masses, heatmaps):
         """(batch, n, K, 3): centre of the PRN's best cell for each joint, capped height x PRN mass."""
         flat = _merge_last_two(ops.transpose(marks, (0, 1, 4, 2, 3)))
-        best = ops.argmax(flat, axis=-1, keepdims=True)
+        best = _first_best(flat)
         mass = ops.take_along_axis(masses, best, axis=-1)
         cells = ops.concatenate([best % self.grid[1], best // self.grid[1]], axis=-1)
         share = (ops.cast(cells, "float32") + 0.5) / ops.array([self.grid[1], self.grid[0]], "float32")
@@ -191,8 +192,16 @@ def best_each(values):
     Returns:
         (batch, n, K, m) 1 for pairs, else 0.
     """
-    best = ops.one_hot(ops.argmax(values, axis=3), ops.shape(values)[3], dtype="float32")
+    best = ops.one_hot(_first_best(values)[..., 0], ops.shape(values)[3], dtype="float32")
     return best * ops.cast(values > 0, "float32")
+
+
+def _first_best(values):
+    """(..., m) -> (..., 1) place of the largest value, the first of equals.
+
+    `ops.argmax` on TensorFlow looks at the sign bit, for which ONNX has no operation.
+    """
+    return ops.top_k(values, 1)[1]
 
 
 def _refined(flat, cells, place, size, step):

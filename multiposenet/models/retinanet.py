@@ -87,9 +87,10 @@ class DecodeBoxes(keras.layers.Layer):
 
 
 def _level_anchors(height, width, stride, size):
-    """Rows of `codecs.anchors.anchor_boxes` for one level."""
-    y = (ops.arange(-(-height // stride), dtype="float32") + 0.5) * stride
-    x = (ops.arange(-(-width // stride), dtype="float32") + 0.5) * stride
+    """Rows of `codecs.anchors.anchor_boxes` for one level. Sides stay positive: ONNX divides towards zero."""
+    rows, columns = ((side + stride - 1) // stride for side in (height, width))
+    y = (ops.arange(rows, dtype="float32") + 0.5) * stride
+    x = (ops.arange(columns, dtype="float32") + 0.5) * stride
     y, x = ops.meshgrid(y, x, indexing="ij")
     centres = ops.reshape(ops.stack([x, y, x, y], axis=-1), (-1, 1, 4))
     return ops.reshape(centres + cell_anchors(size), (-1, 4))

@@ -1,0 +1,146 @@
+"""`benchmark.py`: seconds a picture by weights, size and batch, and their parts: start-up, reading, predicting, drawing.
+
+All weights take turns on every picture, so that whatever else the machine does hits them alike.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from multiposenet.commands.common import quiet_tensorflow, run
+from multiposenet.data.pictures import find_pictures, read_picture
+from multiposenet.drawing import draw_people
+from multiposenet.engines import load_engine
+from multiposenet.errors import UserError
+from multiposenet.files import write_whole
+from multiposenet.geometry import Letterbox
+from multiposenet.prediction import Predictor, on_canvas, run_model
+
+INFER = "import sys; from multiposenet.commands.infer import main; sys.exit(main())"
+
+
+def main(argv=None):
+    """Exit status 0, or 2 for a mistake of the user."""
+    return run(benchmark, _parser().parse_args(argv))
+
+
+def benchmark(args):
+    """Measure, print Markdown tables and write `--output`."""
+    paths, names = find_pictures(args.pictures), list(dict.fromkeys(args.weights))
+    starts = [time_start(name, paths[0]) for name in names]  # first: Linux counts our own memory as a child's
+    with quiet_tensorflow():
+        models = {name: load_engine(name) for name in names}
+    canvases = {size: _canvases(paths, size) for size in map(tuple, args.size or [(480, 640)])}
+    network = [row for size in canvases for batch in args.batch
+               for row in time_network(models, canvases[size], batch, args.rounds)]
+    whole = [{**start, **parts} for start, parts in zip(starts, time_parts(models, paths).values())]
+    machine = dict(cores=os.cpu_count(), load_average=round(os.getloadavg()[0], 1), pictures=len(paths))
+    for table in ([machine], network, whole):
+        print(markdown(table))
+    if args.output:
+        write_whole(args.output, json.dumps(dict(machine=machine, network=network, whole=whole), indent=1))
+
+
+def time_network(models, canvases, batch, rounds):
+    """The network alone, pixels to people.
+
+    Args:
+        models: dict name -> model, see `load_engine`; one that is fixed to another size or batch is left out.
+        canvases: (n, height, width, 3) uint8 RGB, taken in turn.
+        batch: pictures at once.
+        rounds: batches that are timed, after one that is not.
+
+    Returns:
+        List of dicts: weights, height, width, batch, median and 95th percentile of seconds a batch, median of
+        processor seconds, in which other work on the machine hardly counts, pictures a second.
+    """
+    size = canvases.shape[1:3]
+    seconds = {name: [] for name, model in models.items() if _takes(model, size, batch)}
+    for i in range(rounds + 1):
+        chosen = canvases[np.arange(i * batch, (i + 1) * batch) % len(canvases)]
+        for name in seconds:
+            cpu = time.process_time()
+            wall = _timed(run_model, models[name], chosen)[0]
+            seconds[name].append((wall, time.process_time() - cpu))
+    return [dict(weights=name, height=size[0], width=size[1], batch=batch, **_summary(np.array(taken[1:]), batch))
+            for name, taken in seconds.items()]
+
+
+def time_parts(models, paths):
+    """Dict name -> median seconds a picture of reading, predicting and drawing, as infer.py does them."""
+    predictors = {name: Predictor(model) for name, model in models.items()}
+    seconds = {name: [] for name in models}
+    for path in [paths[0], *paths]:
+        for name, predictor in predictors.items():
+            read, picture = _timed(read_picture, path)
+            predict, people = _timed(predictor.predict, picture)
+            draw, _ = _timed(draw_people, picture, people, predictor.skeleton)
+            seconds[name].append((read, predict, draw))
+    return {name: dict(zip(("read_s", "predict_s", "draw_s"), np.median(taken[1:], axis=0).tolist()))
+            for name, taken in seconds.items()}
+
+
+def time_start(weights, path):
+    """A new process that runs infer.py on one picture.
+
+    Returns:
+        Dict: weights, seconds from nothing to the drawing, peak memory in MiB.
+
+    Raises:
+        UserError: it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-c", INFER, path, "--weights", weights, "--output", folder],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise UserError(f"{weights}: infer.py fails on {path}; run it to see why")
+        return dict(weights=weights, infer_one_s=time.perf_counter() - start, peak_mib=usage.ru_maxrss // 1024)
+
+
+def markdown(rows):
+    """A Markdown table of dicts with the same keys."""
+    cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *cells] if rows else []
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _canvases(paths, size):
+    return np.stack([on_canvas(picture, Letterbox.fit_into(*picture.shape[:2], *size))
+                     for picture in map(read_picture, paths)])
+
+
+def _summary(seconds, batch):
+    wall, cpu = np.median(seconds, axis=0).tolist()
+    return dict(median_s=wall, p95_s=float(np.percentile(seconds[:, 0], 95)), cpu_s=cpu, pictures_per_s=batch / wall)
+
+
+def _takes(model, size, batch):
+    fixed = getattr(model, "size", None)
+    return fixed is None or (fixed == size and batch == 1)
+
+
+def _timed(function, *args):
+    start = time.perf_counter()
+    result = function(*args)
+    return time.perf_counter() - start, result
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__.split(":", 1)[1].strip())
+    parser.add_argument("pictures", nargs="+", metavar="PATH", help="picture, folder of pictures or quoted glob")
+    parser.add_argument("--weights", nargs="+", default=["lite"], help="names, .keras files and files of export.py")
+    parser.add_argument("--size", nargs=2, type=int, action="append", metavar=("HEIGHT", "WIDTH"),
+                        help="of the network's input, multiples of 32; may be repeated (default: 480 640)")
+    parser.add_argument("--batch", nargs="+", type=int, default=[1], help="pictures at once (default: 1)")
+    parser.add_argument("--rounds", type=int, default=20, help="batches that are timed (default: 20)")
+    parser.add_argument("--output", metavar="FILE.json", help="write the figures here too")
+    return parser

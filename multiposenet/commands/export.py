@@ -1,0 +1,35 @@
+"""`export.py`: the whole model, pixels to people, as one file for ONNX Runtime, OpenVINO, LiteRT or TensorFlow Serving."""
+
+import argparse
+
+from multiposenet.commands.common import quiet_tensorflow, run
+
+FORMATS = ("onnx", "openvino", "litert", "saved_model")
+
+
+def main(argv=None):
+    """Exit status 0, or 2 for a mistake of the user."""
+    return run(export_model, _parser().parse_args(argv))
+
+
+def export_model(args):
+    """Export as the options say and print what was written."""
+    with quiet_tensorflow():  # the converters print their progress there
+        from multiposenet.export import export
+        from multiposenet.weights import load_pretrained
+
+        export(load_pretrained(args.weights), args.output, args.format, args.size)
+    size = "{} x {} pixels".format(*args.size) if args.size else "any size with sides that are multiples of 32"
+    print(f"wrote {args.output}: {args.weights} for {size}")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="export.py", description=__doc__.split(":", 1)[1].strip())
+    parser.add_argument("--weights", default="lite", help="shipped weights by name, or a .keras file (default: lite)")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
+    parser.add_argument("--output", required=True, help="name ending in .onnx, .xml (openvino), .tflite (litert), or folder")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--dynamic", dest="size", action="store_const", const=None,
+                      help="any batch and size of picture (default; LiteRT has no such thing)")
+    size.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="one picture of one size")
+    return parser

@@ -1,0 +1,123 @@
+"""The whole graph, pixels to people, as a file for another engine: Keras' own exporters, and what the file says of itself."""
+
+import importlib.util
+import json
+import os
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import keras
+
+import multiposenet
+from multiposenet.engines import CONTRACT, LITERT_METADATA
+from multiposenet.errors import UserError
+from multiposenet.skeleton import get_skeleton
+from multiposenet.weights import backbone_sha256
+
+LICENCE = "code and graph: Apache-2.0; weights: as their training data allows, for the shipped ones see MODEL_CARD.md"
+
+
+def export(model, output, form="onnx", size=None):
+    """Write a model for another engine; `engines.load_engine` opens it (a SavedModel is for TensorFlow Serving).
+
+    Input `image`: (batch, height, width, 3) uint8 RGB, sides multiples of 32. Outputs as `MultiPoseNet`'s.
+
+    Args:
+        model: `MultiPoseNet`.
+        output: file, or folder for a SavedModel; it is there whole or not at all. OpenVINO puts a .bin beside its .xml.
+        form: a key of `WRITERS`.
+        size: (height, width) for one picture of one size; None for any batch and size.
+
+    Raises:
+        UserError: a wrong suffix or size, a package that is missing, a size that LiteRT needs, or no room.
+    """
+    output = Path(output)
+    suffix, packages, write = WRITERS[form]
+    _check(output, form, size, suffix, packages)
+    signature = [keras.InputSpec(shape=(1, *size, 3) if size else (None, None, None, 3), dtype="uint8", name="image")]
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix="exporting") as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tf2onnx about NumPy, and of TensorFlow about its own converter
+            write(model, Path(folder) / output.name, signature, metadata(model))
+            for part in sorted(Path(folder).iterdir()):
+                os.replace(part, output.parent / part.name)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror or error}); make room or choose another place") from None
+
+
+def metadata(model):
+    """dict of str: what travels inside every exported file."""
+    skeleton = get_skeleton(model.config.skeleton)
+    return dict(contract=str(CONTRACT), multiposenet_version=multiposenet.__version__, licence=LICENCE,
+                config=model.config.model_dump_json(), joints=json.dumps(skeleton.joints),
+                limbs=json.dumps(skeleton.limb_indices), activities=json.dumps(model.config.activities),
+                weights_sha256=backbone_sha256(model))
+
+
+def _check(output, form, size, suffix, packages):
+    if keras.backend.backend() != "tensorflow":
+        raise UserError("only Keras on TensorFlow exports this graph: set KERAS_BACKEND=tensorflow")
+    if output.suffix != suffix:
+        raise UserError(f"{output}: the name of {form} output must {f'end in {suffix}' if suffix else 'have no suffix'}")
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder; make it first")
+    if output.is_dir():
+        raise UserError(f"{output}: exists already; choose another name")
+    if size and any(side <= 0 or side % 32 for side in size):
+        raise UserError(f"size {size[0]} x {size[1]}: height and width must be multiples of 32")
+    if form == "litert" and not size:
+        raise UserError("LiteRT needs a fixed size: add --size HEIGHT WIDTH, such as --size 384 512")
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"{form} needs {package}, which is not installed: pip install 'multiposenet[export]'")
+
+
+def _write_onnx(model, path, signature, properties):
+    import onnx
+
+    model.export(str(path), format="onnx", verbose=False, input_signature=signature)
+    graph = onnx.load(path)
+    for tensor, names in ((graph.graph.input[0], ("batch", "height", "width")),
+                          *((output, ("batch",)) for output in graph.graph.output)):
+        for axis, name in zip(tensor.type.tensor_type.shape.dim, names):
+            if axis.dim_param:
+                axis.dim_param = name
+    onnx.helper.set_model_props(graph, properties)
+    onnx.checker.check_model(graph)
+    onnx.save(graph, path)
+
+
+def _write_openvino(model, path, signature, properties):
+    import openvino
+
+    model.export(str(path), format="openvino", verbose=False, input_signature=signature)
+    graph = openvino.Core().read_model(path)
+    for key, value in properties.items():
+        graph.set_rt_info(value, ["multiposenet", key])
+    final = path.with_name(f"final.{path.name}")  # the weights are still read from the first file
+    openvino.save_model(graph, final, compress_to_fp16=False)
+    del graph
+    for suffix in (".xml", ".bin"):
+        os.replace(final.with_suffix(suffix), path.with_suffix(suffix))
+
+
+def _write_litert(model, path, signature, properties):
+    model.export(str(path), format="litert", verbose=False, input_signature=signature)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(LITERT_METADATA, json.dumps(properties))
+
+
+def _write_saved_model(model, path, signature, properties):
+    model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "multiposenet.json").write_text(json.dumps(properties))
+
+
+WRITERS = {  # form: suffix, packages beside TensorFlow, writer
+    "onnx": (".onnx", ("onnx", "tf2onnx"), _write_onnx),
+    "openvino": (".xml", ("openvino",), _write_openvino),
+    "litert": (".tflite", (), _write_litert),
+    "saved_model": ("", (), _write_saved_model),
+}

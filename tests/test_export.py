@@ -1,0 +1,166 @@
+"""Exported files give Keras' people on every engine that is installed, say what they are, and refuse what they are not."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from scenes import noisy_pictures
+
+from multiposenet.commands import export as command
+from multiposenet.config import PredictConfig
+from multiposenet.engines import ENGINES, load_engine
+from multiposenet.errors import UserError
+from multiposenet.export import WRITERS, export
+from multiposenet.prediction import Predictor
+from multiposenet.skeleton import COCO17
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the exporters need TensorFlow")
+SIZE = (192, 256)  # of the graphs that are fixed to one
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """The shipped weights: an untrained model's scores differ by less than the engines do."""
+    return load_engine("lite", "keras")
+
+
+@pytest.fixture(scope="module")
+def onnx_file(lite, tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("onnx") / "lite.onnx"
+    export(lite, path)
+    assert [file.name for file in path.parent.iterdir()] == ["lite.onnx"]
+    return path
+
+
+def assert_same_people(ours, theirs):
+    """Each of our people is found by the other engine within half a pixel. Their order counts for nothing, since scores
+    may tie, nor do guessed joints, whose scores are next to nothing and whose cells may tie."""
+    assert ours["count"].sum() > 1
+    for i, count in enumerate(ours["count"]):
+        assert theirs["count"][i] == count
+        for k in range(count):
+            distance = np.abs(theirs["boxes"][i, :count] - ours["boxes"][i, k]).max(-1)
+            j = distance.argmin()
+            assert distance[j] < 0.5 and abs(theirs["scores"][i, j] - ours["scores"][i, k]) < 1e-3
+            a, b = ours["keypoints"][i, k], theirs["keypoints"][i, j]
+            sure = a[:, 2] > 1e-3
+            np.testing.assert_allclose(b[sure, :2], a[sure, :2], atol=0.5)
+            np.testing.assert_allclose(b[:, 2], a[:, 2], atol=1e-3)
+            np.testing.assert_allclose(theirs["activities"][i, j], ours["activities"][i, k], atol=1e-3)
+
+
+@pytest.mark.parametrize("seeds, size", [((0, 1, 3), (128, 160)), ((2,), (192, 256)), ((4,), (256, 192))])
+def test_onnx_finds_the_same_people_at_any_size_and_batch(onnx_file, lite, seeds, size):
+    pictures = noisy_pictures(seeds, size)
+    assert_same_people(lite.predict_on_batch(pictures), load_engine(onnx_file)(pictures))
+
+
+@pytest.mark.parametrize("form, name, size", [("openvino", "lite.xml", None), ("litert", "lite.tflite", SIZE)])
+def test_other_engines_find_the_same_people(lite, tmp_path, form, name, size):
+    if importlib.util.find_spec(ENGINES[form].package.split(".")[0]) is None:
+        pytest.skip(f"{form} is not installed")
+    export(lite, tmp_path / name, form, size)
+    engine = load_engine(tmp_path / name)
+    assert engine.name == form and engine.config == lite.config and engine.size == size
+    assert json.loads(engine.metadata["joints"]) == list(COCO17.joints)
+    picture = noisy_pictures((5,), SIZE)
+    assert_same_people(lite.predict_on_batch(picture), engine(picture))
+    assert Predictor(engine, PredictConfig(short_side=192)).predict(noisy_pictures((5,), (190, 250))[0])
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:2000])
+    with pytest.raises(UserError, match=f"{name}: .*export the model again"):
+        load_engine(tmp_path / name)
+
+
+def test_saved_model_finds_the_same_people(lite, tmp_path):
+    export(lite, tmp_path / "saved", "saved_model")
+    described = json.loads((tmp_path / "saved" / "assets.extra" / "multiposenet.json").read_text())
+    assert described["activities"] == json.dumps(lite.config.activities)
+    picture = noisy_pictures((5,), SIZE)
+    found = keras.layers.TFSMLayer(tmp_path / "saved", call_endpoint="serve")(picture)
+    assert_same_people(lite.predict_on_batch(picture), {key: np.asarray(value) for key, value in found.items()})
+
+
+def test_the_file_says_what_it_is(onnx_file, lite):
+    engine = load_engine(onnx_file, "onnxruntime")
+    assert engine.config == lite.config and engine.size is None
+    assert json.loads(engine.metadata["limbs"]) == [list(limb) for limb in COCO17.limb_indices]
+    assert len(engine.metadata["weights_sha256"]) == 64 and "MODEL_CARD.md" in engine.metadata["licence"]
+    assert engine.session.get_inputs()[0].shape == ["batch", "height", "width", 3]
+
+
+def test_files_that_are_no_good(onnx_file, tmp_path):
+    import onnx
+
+    (tmp_path / "cut.onnx").write_bytes(onnx_file.read_bytes()[:5000])
+    graph = onnx.load(onnx_file)
+    onnx.helper.set_model_props(graph, {"contract": "0", "multiposenet_version": "0.0.7"})
+    onnx.save(graph, tmp_path / "old.onnx")
+    onnx.helper.set_model_props(graph, {"author": "somebody"})
+    onnx.save(graph, tmp_path / "foreign.onnx")
+    for name, says in (("cut", "onnxruntime cannot open it"), ("old", r"exported by multiposenet 0\.0\.7"),
+                       ("foreign", "not exported by multiposenet"), ("gone", "no such model file")):
+        with pytest.raises(UserError, match=rf"{name}\.onnx: {says}"):
+            load_engine(tmp_path / f"{name}.onnx")
+
+
+def test_an_engine_that_is_not_there_or_does_not_fit(onnx_file, monkeypatch):
+    with pytest.raises(UserError, match="openvino reads .xml files"):
+        load_engine(onnx_file, "openvino")
+    with pytest.raises(UserError, match="onnxruntime reads .onnx files"):
+        load_engine("lite", "onnxruntime")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="pip install"):
+        load_engine(onnx_file)
+
+
+LIGHT = """
+import sys
+from multiposenet.commands.infer import main
+assert main(sys.argv[1:]) == 0
+assert not {"tensorflow", "keras", "h5py", "pycocotools"} & set(sys.modules), "slow to import and not needed"
+"""
+
+
+def test_infer_takes_the_file_and_imports_no_keras(onnx_file, lite, tmp_path):
+    pictures = noisy_pictures((6, 7), (190, 250))
+    for i, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / f"{i + 1}.png"), picture[..., ::-1])
+    subprocess.run([sys.executable, "-c", LIGHT, tmp_path, "--weights", onnx_file, "--output", tmp_path / "out",
+                    "--set", "predict.short_side=192"], check=True, capture_output=True)
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 2
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    predictor = Predictor(lite, PredictConfig(short_side=192))
+    ours = [person.as_coco(i + 1, f"{i + 1}.png") for i, picture in enumerate(pictures)
+            for person in predictor.predict(picture)]
+    assert len(found) == len(ours) > 1
+    for a, b in zip(found, ours):
+        assert np.allclose(a["bbox"], b["bbox"], atol=0.5) and a["activity"] == b["activity"]
+
+
+@pytest.mark.parametrize("name, form, size, says", [
+    ("a.tflite", "onnx", None, "must end in .onnx"), ("a.onnx", "onnx", (100, 128), "multiples of 32"),
+    ("a.tflite", "litert", None, "--size"), ("gone/a.onnx", "onnx", None, "no such folder"),
+    ("a.zip", "saved_model", None, "no suffix"), ("there", "saved_model", None, "exists already"),
+])
+def test_export_mistakes(lite, tmp_path, name, form, size, says):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match=says):
+        export(lite, tmp_path / name, form, size)
+
+
+def test_export_needs_its_packages(lite, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"onnx needs onnx.*pip install 'multiposenet\[export\]'"):
+        export(lite, tmp_path / "a.onnx")
+
+
+def test_command(tmp_path, capsys):
+    assert command.FORMATS == tuple(WRITERS)
+    assert command.main(["--weights", "none", "--output", str(tmp_path / "a.onnx")]) == 2
+    assert "'none'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
-ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime>=1.20"]  # an older tf2onnx knows neither NumPy 2 nor protobuf 5
+ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime"]  # an older tf2onnx wants protobuf 3
 DEMO = ["scikit-image"]  # the pictures of infer.py --sample
 
 setup(
@@ -24,7 +24,7 @@ setup(
                       "matplotlib", "tqdm", "pyyaml", "pydantic>=2", "pillow", "h5py", "supervision", "tensorboard"],
     extras_require={
         "demo": DEMO,
-        "export": [*ONNX, "openvino>=2025.0", "ai-edge-litert>=2.0"],
+        "export": [*ONNX, "openvino", "ai-edge-litert"],
         "retinanet": RETINANET,
         "test": ["pytest", "jax", *DEMO, *ONNX, *RETINANET],
     },

@@ -150,7 +150,7 @@ class AssignJoints(_Float32Layer):
     def _heights(self, points, heatmaps):
         """Heatmap values (batch, n, K) at the points (batch, n, K, 2) of each joint."""
         batch, rows, columns, maps = ops.shape(heatmaps)
-        people, joints = points.shape[1:3]
+        people, joints = ops.shape(points)[1:3]
         last = ops.cast(ops.stack([columns - 1, rows - 1]), "float32")
         cells = ops.round((points - (self.stride - 1) / 2) / self.stride)
         cells = ops.cast(ops.minimum(ops.maximum(cells, 0.0), last), "int32")

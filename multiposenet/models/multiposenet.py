@@ -41,7 +41,7 @@ class MultiPoseNet(keras.Model):
     - count (batch,): people found
 
     `dense` (pixels -> heatmaps, boxes, scores) and `people` (those -> the rest) can be called alone, since test-time
-    augmentation averages heatmaps in between.
+    augmentation averages heatmaps in between. `people` takes any number of boxes.
 
     Args:
         config: a ModelConfig, or its dict.
@@ -59,7 +59,7 @@ class MultiPoseNet(keras.Model):
 
         image = keras.Input((None, None, 3), name="image")
         dense = keras.Model(image, _dense(config, image, backbone, keypoint_fpn, subnet, heads["detector"]), name="dense")
-        found = {key: keras.Input(tensor.shape[1:], name=key) for key, tensor in dense.output.items()}
+        found = {key: keras.Input((None, *tensor.shape[2:]), name=key) for key, tensor in dense.output.items()}
         people = keras.Model(found, _people(config, found, heads["prn"], heads["activity"]), name="people")
 
         seen = dense(image)

@@ -49,7 +49,7 @@ def test_the_command_compares_and_resumes(poses, tmp_path, monkeypatch, capsys):
     arguments = ["activity", "--out", str(tmp_path), *(part for setting in settings for part in ("--set", setting))]
     assert main(arguments) == 0
     rows = json.loads((tmp_path / "metrics.json").read_text())["activity"]
-    assert list(rows) == [*chosen, *baselines.BASELINES]
+    assert list(rows) == [*chosen, *(name + inputs for name in baselines.BASELINES for inputs in ("", ", joints alone"))]
     assert rows["MLP as configured"]["f1"] > 0.6 and rows["MLP as configured"]["folds"] == 2
     assert {path.name for path in tmp_path.glob("*.png")} == {"confusion.png", "learning_curve.png"}
     assert "| random forest, 500 trees |" in capsys.readouterr().out

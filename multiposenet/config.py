@@ -115,6 +115,7 @@ class TrainConfig(Section):
     clip_norm: Optional[float] = None
     ema: Fraction = 0.0  # momentum of the weights' moving average, 0 switches it off
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 0  # backbone up to C<n> keeps its weights
+    live_batch_norm: bool = False  # METHOD 2 freezes the backbone's BatchNorm; live it keeps C5 alive at high rates
     backbone_weights: Optional[str] = "imagenet"  # or a file, or None for random
     init: Optional[str] = None  # start from a run folder or weights file of the head, a .keras file, or `lite`
     keypoints: Optional[str] = None  # detector: run folder or weights file of the keypoint head whose backbone it uses

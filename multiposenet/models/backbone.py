@@ -16,6 +16,7 @@ TAPS = {
     "mobilenetv2": ("MobileNetV2", ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")),
 }
 STRIDES = (4, 8, 16, 32)
+MOMENTUM = 0.99  # of live BatchNorm; keras.applications' 0.999 is too slow for runs of a few thousand steps
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -68,13 +69,18 @@ class Backbone(keras.Model):
         """Channels of C2..C5."""
         return [output.shape[-1] for output in self.outputs]
 
-    def freeze(self, stage):
-        """Keep the weights up to C<stage>; 0 freezes nothing, 5 everything."""
-        if stage < 2:
-            return
-        last = self.get_layer(TAPS[self.network][1][stage - 2])
-        for layer in self.layers[:self.layers.index(last) + 1]:
+    def freeze(self, stage, live_batch_norm=False):
+        """Keep the weights up to C<stage>; 0 freezes nothing, 5 everything.
+
+        Args:
+            live_batch_norm: above that stage BatchNorm normalises by the batch and learns, else it stays frozen too.
+        """
+        kept = 0 if stage < 2 else 1 + self.layers.index(self.get_layer(TAPS[self.network][1][stage - 2]))
+        for layer in self.layers[:kept]:
             layer.trainable = False
+        for layer in self.layers[kept:]:
+            if live_batch_norm and isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable, layer.momentum = True, MOMENTUM
 
     def load_imagenet(self, weights):
         """Take the weights of keras.applications: "imagenet" downloads them, else a notop `.h5` file.

@@ -28,7 +28,7 @@ def build(config):
     backbone = build_backbone(config.model)
     if config.train.backbone_weights and not config.train.init:
         backbone.load_imagenet(config.train.backbone_weights)
-    backbone.freeze(config.train.frozen_stages)
+    backbone.freeze(config.train.frozen_stages, config.train.live_batch_norm)
     fpn, subnet = keypoint_parts(config.model, backbone)
     head = keypoints_model(backbone, fpn, subnet)
     if config.train.init:

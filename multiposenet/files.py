@@ -1,8 +1,13 @@
-"""Files that are there whole or not at all: written under another name first, then renamed."""
+"""Files that are there whole or not at all: written under another name first, then renamed. And text files, read."""
 
 import contextlib
+import gzip
+import json
 import os
+import zlib
 from pathlib import Path
+
+import yaml
 
 from multiposenet.errors import UserError
 
@@ -29,3 +34,39 @@ def write_whole(path, content):
     """Write text or bytes, see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_json(path):
+    """Parse plain or gzipped JSON.
+
+    Raises:
+        UserError: naming the file, and the line where its text is broken.
+    """
+    try:
+        raw = Path(path).read_bytes()
+        return json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UserError(f"{path}: damaged file ({error})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid JSON: brackets nested too deep") from None
+
+
+def read_yaml(path):
+    """Parse a YAML file of keys and values -> dict.
+
+    Raises:
+        UserError: naming the file.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
+    return tree or {}

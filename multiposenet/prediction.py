@@ -12,7 +12,6 @@ from multiposenet.config import PredictConfig
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
 from multiposenet.geometry import Letterbox, xyxy_to_xywh
-from multiposenet.skeleton import get_skeleton
 
 PADDING = 128  # the grey that training knows from outside its pictures
 
@@ -73,7 +72,7 @@ class Predictor:
 
     def __init__(self, model, config=PredictConfig()):
         self.model, self.config = model, config
-        self.skeleton = get_skeleton(model.config.skeleton)
+        self.skeleton = model.config.skeleton
         set_compiler(model)
 
     def predict(self, picture):

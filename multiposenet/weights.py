@@ -49,7 +49,7 @@ def save_head(head, model, workdir, config, metrics, encoder=None, backbone_sha2
     """
     workdir = Path(workdir)
     manifest = dict(head=head, version=multiposenet.__version__, date=date.today().isoformat(),
-                    skeleton=config.model.skeleton, encoder=encoder, backbone_sha256=backbone_sha256,
+                    skeleton=config.model.skeleton.name, encoder=encoder, backbone_sha256=backbone_sha256,
                     data=[entry.model_dump() for entry in config.data.sets], metrics=metrics,
                     config=config.model_dump(mode="json"))
     with replacing(workdir / f"{head}.weights.h5") as temporary:
@@ -99,13 +99,16 @@ def load_head(head, model, path):
     return manifest
 
 
-def start_from(head, model, source):
+def start_from(head, model, source, config):
     """Give a head that is about to be trained the weights of another run or of a merged model.
+
+    A merged model may have other joints or activities: the weights whose shape hangs on them start anew, and are printed.
 
     Args:
         head: one of `HEADS`.
         model: keras.Model of the head.
         source: a run folder, a weights file, a `.keras` file or the name of shipped weights.
+        config: ModelConfig of the head.
 
     Raises:
         UserError: nothing there, or weights of other shapes.
@@ -113,12 +116,18 @@ def start_from(head, model, source):
     if _is_head(source):
         load_head(head, model, source)
         return
-    try:
-        model.set_weights(load_pretrained(source).heads[head].get_weights())
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{source}: its {head} head does not fit this configuration: {_first_line(error)}") from None
+    old = load_pretrained(source)
+    pairs = list(zip(model.weights, old.heads[head].weights))
+    new = [weight.path for weight, before in pairs if weight.shape != before.shape]
+    same_task = (config.skeleton, config.activities) == (old.config.skeleton, old.config.activities)
+    if len(model.weights) != len(old.heads[head].weights) or new and same_task:
+        raise UserError(f"{source}: its {head} head has other sizes than this configuration ({', '.join(new[:3])}); "
+                        "set the same sizes under model, or leave out train.init")
+    for weight, before in pairs:
+        if weight.shape == before.shape:
+            weight.assign(before)
+    if new:
+        print(f"{source} has other joints or activities; start anew: {', '.join(new)}")
 
 
 def load_prn(source):

@@ -1,9 +1,7 @@
 """COCO-format annotation files, checked entry by entry. Plain or gzipped JSON."""
 
 import contextlib
-import gzip
 import io
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -12,8 +10,9 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from multiposenet.errors import UserError
+from multiposenet.files import read_json
 from multiposenet.geometry import xywh_to_xyxy
-from multiposenet.skeleton import COCO17
+from multiposenet.skeleton import COCO17, person_category
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Picture:
 
 
 def read_coco(annotations, images=None, skeleton=COCO17):
-    """Read a COCO-format file.
+    """Read the people of a COCO-format file; annotations of other categories are passed over (`person_category`).
 
     Args:
         annotations: path of the JSON, may end in `.gz`.
@@ -61,7 +60,7 @@ def read_coco(annotations, images=None, skeleton=COCO17):
     Raises:
         UserError: a missing or broken file, or an entry that is not as COCO defines it; both are named.
     """
-    data = load_json(annotations)
+    data = read_json(annotations)
     for key in ("images", "annotations"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise UserError(f"{annotations}: not a COCO annotation file, it has no list {key!r}")
@@ -75,29 +74,15 @@ def read_coco(annotations, images=None, skeleton=COCO17):
             if entry["id"] in pictures:
                 raise ValueError(f"id {entry['id']} is there twice")
             pictures[entry["id"]] = Picture(entry["id"], name, file, int(entry["height"]), int(entry["width"]), [], entry)
+    category = person_category(data, annotations)
     for i, entry in enumerate(data["annotations"]):
         with _naming(annotations, "annotation", i, entry):
             if entry["image_id"] not in pictures:
                 raise ValueError(f"image_id {entry['image_id']} is not among the images")
+            if category and entry["category_id"] != category["id"]:
+                continue
             pictures[entry["image_id"]].people.append(_person(entry, len(skeleton)))
     return [pictures[i] for i in sorted(pictures)]
-
-
-def load_json(path):
-    """Parse plain or gzipped JSON.
-
-    Raises:
-        UserError: naming the file, and the line where its text is broken.
-    """
-    try:
-        raw = Path(path).read_bytes()
-        return json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged file ({error})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
 
 
 def region_mask(person, height, width):
@@ -120,7 +105,8 @@ def _person(entry, joints):
         raise ValueError(f"bbox {entry['bbox']} is not x, y, width, height")
     keypoints = np.asarray(entry.get("keypoints") or np.zeros(3 * joints), "float32")
     if keypoints.size != 3 * joints:
-        raise ValueError(f"{keypoints.size} keypoint numbers, expected {3 * joints} (x, y, v of {joints} joints)")
+        raise ValueError(f"{keypoints.size} keypoint numbers, expected {3 * joints} (x, y, v of {joints} joints); other "
+                         "joints than COCO's are named by model.skeleton, which takes this very file")
     if not np.isfinite(keypoints).all():
         raise ValueError("a keypoint is not a finite number")
     keypoints = keypoints.reshape(joints, 3)

@@ -7,9 +7,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from multiposenet.data.coco import load_json, read_coco
+from multiposenet.data.coco import read_coco
 from multiposenet.errors import UserError
-from multiposenet.skeleton import COCO17
+from multiposenet.files import read_json
+from multiposenet.skeleton import COCO17, get_skeleton, person_category
 
 FIGURES = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
@@ -26,7 +27,7 @@ class Truth:
         subset: "all" pictures, or "all_annotated": those whose `all_persons_annotated` is not false.
         limit: only the first so many of them.
         images: folder of the pictures, when they will be opened.
-        skeleton: of annotations and results; its sigmas are used.
+        skeleton: of annotations and results; its sigmas are used. None: as the annotations say, COCO's if they do not.
 
     Attributes:
         pictures: list of `Picture` that are scored.
@@ -35,9 +36,13 @@ class Truth:
         UserError: a broken file, or no picture in the subset.
     """
 
-    def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=COCO17):
+    def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=None):
+        data = read_json(annotations)
+        category = person_category(data, annotations)
+        if skeleton is None:
+            skeleton = get_skeleton(annotations) if category and category.get("keypoints") else COCO17
         pictures = read_coco(annotations, images, skeleton)  # names a faulty entry, which pycocotools would not
-        self.data, self.skeleton = load_json(annotations), skeleton
+        self.data, self.skeleton = _people_alone(data, category), skeleton
         self.id_of = {picture.name: picture.id for picture in pictures}
         self.known = {picture.id for picture in pictures}
         wanted = [picture for picture in pictures
@@ -53,7 +58,7 @@ class Truth:
             UserError: a broken file, a picture that is not in the annotations, joints of another skeleton, or a
                 number that is not finite; the record is named.
         """
-        records = load_json(path)
+        records = read_json(path)
         if not isinstance(records, list):
             raise UserError(f"{path}: expected a COCO results list, found a {type(records).__name__}")
         return [self._checked(record, f"{path}: record number {i}") for i, record in enumerate(records)]
@@ -133,6 +138,15 @@ def _of_kind(record, kind):
         return {key: value for key, value in record.items() if key != "bbox"}
     record = {key: value for key, value in record.items() if key != "keypoints"}
     return {**record, "score": record.get("box_score", record["score"])}
+
+
+def _people_alone(data, category):
+    """The annotations of people, as category 1, which all results are of."""
+    if not category:
+        return data
+    people = [{**annotation, "category_id": 1} for annotation in data["annotations"]
+              if annotation["category_id"] == category["id"]]
+    return {**data, "annotations": people, "categories": [{**category, "id": 1}]}
 
 
 def _only_joint(k):

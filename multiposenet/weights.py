@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import multiposenet
+from multiposenet import registry
 from multiposenet.config import HEADS, Config, parse_config
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
@@ -220,10 +221,10 @@ def load_model(path):
 
 
 def load_pretrained(name_or_path):
-    """The model shipped under a preset's name, or the one in a `.keras` file.
+    """The model shipped under a preset's name, one of the registry (downloaded once), or the one in a `.keras` file.
 
     Raises:
-        UserError: neither.
+        UserError: none of these.
     """
     return load_model(pretrained_path(name_or_path))
 
@@ -234,17 +235,21 @@ def pretrained_path(name_or_path):
     Raises:
         UserError: an unknown name.
     """
-    shipped = _shipped(name_or_path)
-    if not shipped.is_file() and not str(name_or_path).endswith(".keras"):
-        known = sorted(path.stem for path in shipped.parent.glob("*.keras"))
-        raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known) or 'none'}); "
-                        "give a name or a .keras file")
-    return shipped if shipped.is_file() else Path(name_or_path)
+    if str(name_or_path).endswith(".keras"):
+        return Path(name_or_path)
+    shipped, others = _shipped(name_or_path), registry.entries()
+    if shipped.is_file():
+        return shipped
+    if str(name_or_path) in others:
+        return registry.fetch(name_or_path, others[str(name_or_path)])
+    known = sorted({path.stem for path in shipped.parent.glob("*.keras")} | set(others))
+    raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known)}); give a name or a "
+                    ".keras file")
 
 
 def _is_head(source):
     """Whether it names one head's weights, not a merged model."""
-    return not str(source).endswith(".keras") and not _shipped(source).is_file()
+    return not (str(source).endswith(".keras") or _shipped(source).is_file() or str(source) in registry.entries())
 
 
 def _shipped(name):

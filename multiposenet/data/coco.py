@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import operator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -81,7 +82,8 @@ def read_coco(annotations, images=None, skeleton=COCO17):
                 raise ValueError(f"image_id {entry['image_id']} is not among the images")
             if category and entry["category_id"] != category["id"]:
                 continue
-            pictures[entry["image_id"]].people.append(_person(entry, len(skeleton)))
+            picture = pictures[entry["image_id"]]
+            picture.people.append(_person(entry, len(skeleton), (picture.height, picture.width)))
     return [pictures[i] for i in sorted(pictures)]
 
 
@@ -99,7 +101,7 @@ def region_mask(person, height, width):
     return mask
 
 
-def _person(entry, joints):
+def _person(entry, joints, size):
     box = np.asarray(entry["bbox"], "float32")
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
         raise ValueError(f"bbox {entry['bbox']} is not x, y, width, height")
@@ -112,8 +114,44 @@ def _person(entry, joints):
     keypoints = keypoints.reshape(joints, 3)
     keypoints = keypoints * (keypoints[:, 2:] > 0)
     area = float(entry.get("area", box[2] * box[3]))
+    if not np.isfinite(area):
+        raise ValueError(f"area {area} is not a finite number")
+    _check_segmentation(entry.get("segmentation"), size)
     return Person(entry.get("id", -1), xywh_to_xyxy(box), keypoints, bool(entry.get("iscrowd", 0)), area,
                   entry.get("segmentation"), entry)
+
+
+def _check_segmentation(segmentation, size):
+    """Raise ValueError where pycocotools would read or write beyond its memory."""
+    if not segmentation:
+        return
+    if isinstance(segmentation, dict):
+        if tuple(segmentation["size"]) != size:
+            raise ValueError(f"segmentation of size {segmentation['size']}, but the picture has {list(size)}")
+        counts = segmentation["counts"]
+        runs = _runs(counts) if isinstance(counts, str) else [operator.index(run) for run in counts]
+        if min(runs) < 0 or sum(runs) != size[0] * size[1]:
+            raise ValueError("the segmentation's runs do not add up to the picture")
+        return
+    for polygon in segmentation:
+        points = np.asarray(polygon, float)
+        if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not (np.abs(points) < 1e6).all():
+            raise ValueError("segmentation is not polygons of three points (x, y) and more")
+
+
+def _runs(text):
+    """Lengths of the runs in COCO's compressed mask: base-32 digits, lowest first; from the third on as differences."""
+    runs, value, shift = [], 0, 0
+    for code in text.encode("ascii"):
+        digit = code - 48
+        value, shift = value | (digit & 31) << shift, shift + 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return runs if not shift else [-1]
 
 
 @contextlib.contextmanager
@@ -121,7 +159,7 @@ def _naming(path, kind, i, entry):
     """Turns any fault of an entry into a message with its place in the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         name = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path}: {kind} number {i}{name}: {reason}") from None

@@ -10,6 +10,7 @@ import numpy as np
 from multiposenet.files import writing
 
 FINEST_CLOCK = 65_535  # ticks a second; MPEG-4 allows no more
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(240)  # frames a second
 KEPT_SOUND = ("aac", "mp3", "opus", "flac")  # browsers play them from an MP4; other sound becomes AAC
 FRAGMENT_S = 2  # a killed program loses no more than about that
 
@@ -31,7 +32,7 @@ class VideoWriter:
     def __init__(self, path, picture, source):
         self.path, self.source, self.latest = path, source, -1
         self.height, self.width = picture.shape[:2]
-        fps = Fraction(min(source.fps, 240)).limit_denominator(1001)  # streams may claim any rate
+        fps = min(max(source.fps, SLOWEST), FASTEST).limit_denominator(1001)  # streams may claim any rate
         self.frame_ticks = fps.denominator * max(1, FINEST_CLOCK // fps.numerator)  # a whole number: the rate is kept
         self.clock = 1 / (fps * self.frame_ticks)
         with writing(self.path):

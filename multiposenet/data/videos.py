@@ -32,7 +32,7 @@ class NumberedPictures(Source):
         self.paths = [folder / match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1]))]
         if not self.paths:
             raise UserError(f"{pattern}: no picture has such a name; check the path")
-        self.fps, self.count = Fraction(fps).limit_denominator(1001), len(self.paths)
+        self.fps, self.count = Fraction(fps), len(self.paths)
 
     def frames(self):
         for i, path in enumerate(self.paths):
@@ -58,19 +58,19 @@ class Webcam(Source):
             self.capture = cv2.VideoCapture(int(number))
         if not self.capture.isOpened():
             raise UserError(f"{self.name}: cannot be opened; is it plugged in, and does no other program use it?")
-        self.fps = Fraction(self.capture.get(cv2.CAP_PROP_FPS) or USUAL_FPS).limit_denominator(1001)
+        self.fps = Fraction(self.capture.get(cv2.CAP_PROP_FPS) or USUAL_FPS)
 
     def frames(self):
-        index, start = 0, time.monotonic()
-        latest = start
-        while (now := time.monotonic()) - latest < self.stall_s:
+        index, start, latest = 0, None, time.monotonic()
+        while time.monotonic() - latest < self.stall_s:
             there, picture = self.capture.read()
-            if there:
-                latest = now
-                yield Frame(index, now - start, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-                index += 1
-            else:
+            if not there:
                 time.sleep(.01)
+                continue
+            latest = time.monotonic()
+            start = latest if start is None else start
+            yield Frame(index, latest - start, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            index += 1
         raise UserError(f"{self.name}: no picture for {self.stall_s:g} s")
 
 

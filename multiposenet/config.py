@@ -164,6 +164,7 @@ class PredictConfig(Section):
     long_side: Positive = 960
     score_threshold: Fraction = 0.4  # people drawn and counted
     joint_threshold: Fraction = 0.1  # joints drawn
+    smoothing_s: Annotated[float, Field(ge=0)] = 0.5  # videos: time over which a person's activity is averaged
 
 
 class Config(Section):

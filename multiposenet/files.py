@@ -13,6 +13,15 @@ from multiposenet.errors import UserError
 
 
 @contextlib.contextmanager
+def writing(path):
+    """Turn the system's refusal inside the block into a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room or choose another place") from None
+
+
+@contextlib.contextmanager
 def replacing(path):
     """Yield a temporary path beside `path` (same suffixes); it takes the name of `path` when the block ends well.
 
@@ -22,10 +31,9 @@ def replacing(path):
     path = Path(path)
     temporary = path.with_name(f"writing{os.getpid()}.{path.name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room or choose another place") from None
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

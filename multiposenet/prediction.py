@@ -25,12 +25,14 @@ class Person:
         box_score: the detector's confidence.
         keypoints: (K, 3) float32 x, y, score.
         activity_probabilities: dict name -> probability, empty when activities are not known.
+        track_id: number that stays with the person through a video, or None.
     """
 
     box_xyxy: np.ndarray
     box_score: float
     keypoints: np.ndarray
     activity_probabilities: dict = field(default_factory=dict)
+    track_id: Optional[int] = None
 
     @property
     def score(self):

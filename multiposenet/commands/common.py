@@ -1,5 +1,6 @@
 """What every command shares: configuration options, quiet imports, and errors turned into exit statuses."""
 
+import math
 import os
 import sys
 from contextlib import contextmanager
@@ -52,6 +53,13 @@ def predict_config(args, **settings):
         if not override.startswith("predict."):
             raise UserError(f"--set {override}: only predict.* can be set here, the weights decide the rest")
     return config_from(args, *(f"predict.{key}={value}" for key, value in settings.items() if value is not None)).predict
+
+
+def positive(text):
+    """An option's value above 0, for argparse."""
+    if not 0 < float(text) < math.inf:
+        raise ValueError
+    return float(text)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ setup(
         "demo": DEMO,
         "export": [*ONNX, "openvino", "ai-edge-litert"],
         "retinanet": RETINANET,
-        "test": ["pytest", "jax", *DEMO, *ONNX, *RETINANET],
+        "test": ["pytest", "hypothesis", "jax", *DEMO, *ONNX, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",

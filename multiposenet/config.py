@@ -201,7 +201,7 @@ def load_config(path=None, overrides=(), preset=None):
         tree["preset"] = preset
     name = tree.get("preset", "r50")
     if isinstance(tree.get("model", {}), dict):
-        tree["model"] = {**PRESETS.get(name, {}), **tree.get("model", {})}
+        tree["model"] = {**PRESETS.get(str(name), {}), **tree.get("model", {})}
     return parse_config(tree, source=path or "configuration")
 
 

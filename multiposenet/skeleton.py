@@ -136,19 +136,20 @@ def person_category(data, path):
     Raises:
         UserError: there are several, and none of them stands out.
     """
-    categories = data.get("categories") or [] if isinstance(data, dict) else []
+    categories = data.get("categories") if isinstance(data, dict) else None
     if not categories:
         return None
-    named = [category for category in categories if isinstance(category, dict) and "id" in category]
+    named = [category for category in categories if isinstance(category, dict) and "id" in category] \
+        if isinstance(categories, list) else []
     for chosen in ([c for c in named if c.get("keypoints")], [c for c in named if c.get("name") == "person"], named):
         if len(chosen) == 1:
             return chosen[0]
-    raise UserError(f"{path}: which of its {len(categories)} categories are people? One must have keypoints or be named person")
+    raise UserError(f"{path}: which of its {len(named)} categories are people? One must have keypoints or be named person")
 
 
 def _from_category(category, path):
     joints = (category or {}).get("keypoints")
-    if not joints:
+    if not joints or not isinstance(joints, list):
         raise UserError(f"{path}: its category names no keypoints, so it says nothing of joints")
     if tuple(joints) == COCO17.joints:
         return COCO17

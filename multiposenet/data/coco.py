@@ -71,10 +71,15 @@ def read_coco(annotations, images=None, skeleton=COCO17):
     for i, entry in enumerate(data["images"]):
         with _naming(annotations, "image", i, entry):
             name = entry["file_name"]
+            if not isinstance(name, str):
+                raise ValueError(f"file_name {name!r} is not a text")
             file = Path(images) / name if images is not None else None
-            if entry["id"] in pictures:
-                raise ValueError(f"id {entry['id']} is there twice")
-            pictures[entry["id"]] = Picture(entry["id"], name, file, int(entry["height"]), int(entry["width"]), [], entry)
+            number, height, width = (_whole(entry, key) for key in ("id", "height", "width"))
+            if number in pictures:
+                raise ValueError(f"id {number} is there twice")
+            if min(height, width) < 1:
+                raise ValueError(f"{width} x {height} pixels are no picture")
+            pictures[number] = Picture(number, name, file, height, width, [], entry)
     category = person_category(data, annotations)
     for i, entry in enumerate(data["annotations"]):
         with _naming(annotations, "annotation", i, entry):
@@ -99,6 +104,12 @@ def region_mask(person, height, width):
     x1, y1, x2, y2 = np.clip(np.round(person.box_xyxy), 0, [width, height] * 2).astype(int)
     mask[y1:y2, x1:x2] = 1
     return mask
+
+
+def _whole(entry, key):
+    if not isinstance(entry[key], (int, float)) or entry[key] != int(entry[key]):
+        raise ValueError(f"{key} {entry[key]!r} is not a whole number")
+    return int(entry[key])
 
 
 def _person(entry, joints, size):

@@ -37,12 +37,11 @@ class Truth:
     """
 
     def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=None):
-        data = read_json(annotations)
-        category = person_category(data, annotations)
         if skeleton is None:
+            category = person_category(read_json(annotations), annotations)
             skeleton = get_skeleton(annotations) if category and category.get("keypoints") else COCO17
-        pictures = read_coco(annotations, images, skeleton)  # names a faulty entry, which pycocotools would not
-        self.data, self.skeleton = _people_alone(data, category), skeleton
+        pictures = read_coco(annotations, images, skeleton)
+        self.data, self.skeleton = _as_pycocotools_wants(pictures), skeleton
         self.id_of = {picture.name: picture.id for picture in pictures}
         self.known = {picture.id for picture in pictures}
         wanted = [picture for picture in pictures
@@ -108,28 +107,28 @@ class Truth:
         records = [_of_kind(record, kind) for record in records if record["image_id"] in set(image_ids) and kind in record]
         if not records:  # pycocotools cannot load an empty list
             return None
-        data = {"info": {}, **self.data}
-        if change:
-            data["annotations"] = [change(annotation) for annotation in data["annotations"]]
+        data = {**self.data, "annotations": [change(annotation) if change else annotation
+                                             for annotation in self.data["annotations"]]}
         return _run_pycocotools(data, records, kind, image_ids, np.array(self.skeleton.sigmas))
 
     def _checked(self, record, where):
         try:
             image_id = self.id_of.get(record.get("file_name"), record["image_id"])
             box_score = record.get("box_score", record["score"])
-            parts = {key: record[key] for key in FIGURES if key in record}  # a detector may give boxes alone
-            numbers = np.concatenate([*parts.values(), [record["score"], box_score]]).astype(float)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            score, box_score = float(record["score"]), float(box_score)
+            parts = {key: list(map(float, record[key])) for key in FIGURES if key in record}  # there may be boxes alone
+            known = image_id in self.known
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise UserError(f"{where} is not a COCO result ({error})") from None
-        if image_id not in self.known:
+        if not known:
             raise UserError(f"{where} is of picture {image_id}, which the annotations do not have")
         for key, size in (("bbox", 4), ("keypoints", 3 * len(self.skeleton))):
             if len(parts.get(key, [0] * size)) != size:
                 raise UserError(f"{where} has {len(parts[key])} numbers in {key}, expected {size} (skeleton "
                                 f"{self.skeleton.name})")
-        if not np.isfinite(numbers).all():
+        if not np.isfinite([score, box_score, *sum(parts.values(), [])]).all():
             raise UserError(f"{where} holds a number that is not finite")
-        return {**parts, "image_id": image_id, "category_id": 1, "score": record["score"], "box_score": box_score}
+        return {**parts, "image_id": image_id, "category_id": 1, "score": score, "box_score": box_score}
 
 
 def _of_kind(record, kind):
@@ -140,13 +139,15 @@ def _of_kind(record, kind):
     return {**record, "score": record.get("box_score", record["score"])}
 
 
-def _people_alone(data, category):
-    """The annotations of people, as category 1, which all results are of."""
-    if not category:
-        return data
-    people = [{**annotation, "category_id": 1} for annotation in data["annotations"]
-              if annotation["category_id"] == category["id"]]
-    return {**data, "annotations": people, "categories": [{**category, "id": 1}]}
+def _as_pycocotools_wants(pictures):
+    """A COCO file's content made of what `read_coco` has checked; pycocotools believes anything."""
+    images = [dict(id=picture.id, height=picture.height, width=picture.width) for picture in pictures]
+    people = [(picture, person) for picture in pictures for person in picture.people]
+    annotations = [{**person.extra, "id": i, "image_id": picture.id, "category_id": 1, "iscrowd": int(person.crowd),
+                    "area": person.area, "bbox": list(map(float, person.extra["bbox"])), "num_keypoints": person.num_joints,
+                    "keypoints": list(map(float, person.extra.get("keypoints") or person.keypoints.ravel()))}
+                   for i, (picture, person) in enumerate(people, start=1)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
 def _only_joint(k):

@@ -296,10 +296,16 @@ class _StepGuard(keras.callbacks.Callback):
     @contextlib.contextmanager
     def signals(self):
         """Ctrl-C and SIGTERM ask for a stop after the running step; a second one stops at once."""
+        owner = os.getpid()
+
         def ask(number, frame):
-            if self.interrupted:
+            if os.getpid() != owner:  # a process that loads samples: it ends when this one has no more use for it
+                if number == signal.SIGTERM:
+                    os._exit(0)
+            elif self.interrupted:
                 raise KeyboardInterrupt
-            self.interrupted = True
+            else:
+                self.interrupted = True
 
         try:
             previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

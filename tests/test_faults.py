@@ -3,7 +3,13 @@
 import copy
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +29,7 @@ from multiposenet.errors import UserError
 from multiposenet.evaluation.coco import Truth
 from multiposenet.skeleton import COCO17
 
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 DAMAGES = 30  # of each format
 FUZZ = settings(max_examples=150, deadline=None, derandomize=True,
@@ -220,3 +227,23 @@ def test_a_picture_that_vanishes(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="a.png"):
         read_picture(path)
+
+
+def test_a_stopped_service_leaves_a_run_to_resume(tmp_path):
+    """SIGTERM to all its processes at once, as a service manager sends it, while others load samples for it."""
+    write_coco(tmp_path, 4, size=64, people=2)
+    sets = json.dumps([dict(annotations="annotations.json", repeat=400)])
+    settings = (f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=1")
+    command = [sys.executable, SCRIPTS / "train_prn.py", "--preset", "lite", "--workdir", tmp_path / "run",
+               *(part for setting in settings for part in ("--set", setting))]
+    with open(tmp_path / "log", "w+") as log:
+        run = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        while not (tmp_path / "run" / "config.yaml").exists() and run.poll() is None:
+            time.sleep(0.1)
+        time.sleep(3)
+        os.killpg(run.pid, signal.SIGTERM)
+        assert run.wait(60) == 130
+        log.seek(0)
+        said = log.read()
+    assert "Traceback" not in said and "stopped" in said, said
+    assert (tmp_path / "run" / "last.weights.h5").exists() and not list((tmp_path / "run").glob("writing*"))

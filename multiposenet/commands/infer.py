@@ -100,6 +100,7 @@ def _predict_all(predictor, output):
                                                    predictor.config.joint_threshold))
             records += [person.as_coco(output.image_ids[i], prediction.path.name) for person in prediction.people]
             read, people = read + 1, people + len(shown)
+            output.save_unfinished(records)
     finally:  # what is finished stays, whatever stopped the rest
         progress.close()
         if read:

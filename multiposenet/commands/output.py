@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+import time
 
 import cv2
 
@@ -12,6 +13,8 @@ from multiposenet.errors import UserError
 from multiposenet.files import write_whole
 
 RESULTS = "results.json"
+UNFINISHED = "results.unfinished.json"  # what a killed run leaves; it never reads as a whole one
+KEEP_S = 10
 JPEG_SIDE = 65_500  # the format's longest
 
 
@@ -28,6 +31,7 @@ class Output:
         self.folder, self.paths = folder, paths
         self.drawings = _drawing_paths(paths, folder) if draw else []
         self.image_ids = _image_ids(paths)
+        self.kept = time.monotonic()
 
     def prepare(self, overwrite=False):
         """Make the folder, see `prepare_folder`."""
@@ -44,6 +48,13 @@ class Output:
     def save_results(self, records):
         """Write the COCO results list."""
         write_whole(self.folder / RESULTS, json.dumps(records))
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+
+    def save_unfinished(self, records):
+        """Keep what there is so far, at most every `KEEP_S` seconds."""
+        if time.monotonic() - self.kept > KEEP_S:
+            write_whole(self.folder / UNFINISHED, json.dumps(records))
+            self.kept = time.monotonic()
 
 
 def prepare_folder(folder, targets, sources, overwrite=False):

@@ -1,7 +1,6 @@
 """`infer.py` on a moving picture: an annotated video and one JSON line for every frame."""
 
 import contextlib
-import signal
 import sys
 import time
 
@@ -32,7 +31,6 @@ def annotate_video(args, load_predictor):
         results = stack.enter_context(contextlib.closing(VideoResults(args.output, source, args.draw)))
         prepare_folder(args.output, results.targets, args.paths, args.overwrite)
         predictor = load_predictor()
-        stack.enter_context(_terminated_like_ctrl_c())
         return _all_frames(predictor, ReadAhead(source, args.stall), results, window)
 
 
@@ -68,13 +66,3 @@ def _draw(predictor, picture, people):
     config = predictor.config
     shown = [person for person in people if person.box_score >= config.score_threshold]
     return draw_people(picture, shown, predictor.skeleton, config.joint_threshold)
-
-
-@contextlib.contextmanager
-def _terminated_like_ctrl_c():
-    """SIGTERM, which ends a service, closes the files as well."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -38,6 +38,7 @@ setup(
         "multiposenet-benchmark = multiposenet.commands.benchmark:main",
         "multiposenet-evaluate = multiposenet.commands.evaluate:main",
         "multiposenet-export = multiposenet.commands.export:main",
+        "multiposenet-import-weights = multiposenet.commands.import_weights:main",
         "multiposenet-merge-weights = multiposenet.commands.merge:main",
     ]},
 )

@@ -31,6 +31,7 @@ class ModelConfig(Section):
 
     backbone: Literal["resnet50", "resnet101", "resnet152", "mobilenetv2"] = "resnet50"
     preprocessing: Literal["caffe", "torch", "tf"] = "caffe"  # of the ImageNet weights the backbone started from
+    backbone_padding: Literal["keras", "keras_resnet"] = "keras"  # keras_resnet: of weights from import_weights.py
     skeleton: str = "coco17"
     activities: tuple[str, ...] = ("walking", "running", "sitting", "standing")
     fpn_channels: Positive = 256  # both pyramids

@@ -14,7 +14,7 @@ from multiposenet.skeleton import get_skeleton
 
 def build_backbone(config):
     """Backbone of a ModelConfig, with random weights."""
-    return Backbone(config.backbone, config.preprocessing)
+    return Backbone(config.backbone, config.preprocessing, config.backbone_padding)
 
 
 def keypoint_parts(config, backbone):

@@ -3,8 +3,8 @@
 Under Keras 3 keras-retinanet can neither build its ResNet nor write Keras 2's HDF5 files. So its BatchNormalization is
 replaced here by an equal one that Keras 3 can build, and the files are written in the layout of Keras 2's `model.save`
 and `save_weights`. What keras-retinanet 1.0.0 itself wrote under tf_keras 2.21 (random weights; training snapshot,
-weights and converted model of ResNet-50, converted model of ResNet-101 with 80 classes) was imported once by hand: of 92
-and 53 boxes none was off by more than 1e-4 px. A downloaded, trained snapshot was not at hand.
+weights and converted model of ResNet-50, converted model of ResNet-101 with 80 classes) was imported once by hand: of
+92 and 53 boxes none was off by more than 1e-4 px. A downloaded, trained snapshot was not at hand.
 """
 
 import contextlib

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from multiposenet.commands.inspect_data import REPORT, main
+from multiposenet.commands.inspect_data import REPORT, SIDE_COLORS, main
 from multiposenet.data import duplicates, inspection
 from multiposenet.data.coco import read_coco
 from multiposenet.data.left_right import exchanged_sides
@@ -135,6 +135,9 @@ def test_exchanged_sides_are_suspects(folder, tmp_path):
     change(folder, swap)
     status, found = findings(folder, tmp_path)
     assert status == 0 and {entry["kind"] for entry in found} == {"left_right"} and len(found) >= 3
+    colors = cv2.imread(str(next((tmp_path / "out").glob("left_right_1_*.jpg")))).reshape(-1, 3).astype(int)
+    for wanted in SIDE_COLORS.values():
+        assert (abs(colors[:, ::-1] - wanted).max(axis=1) < 60).any()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from multiposenet.skeleton import COCO17
 
 REPORT = "inspection.json"
 EXAMPLES = 5  # drawn, of each kind
+SIDE_COLORS = {"left": (0, 220, 0), "right": (255, 0, 0)}  # RGB
 PAIR_SIDE = 384  # pixels, of each picture of a pair
 
 
@@ -64,7 +65,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="inspect_data.py", description=__doc__.split(":", 1)[1].strip())
     parser.add_argument("--annotations", required=True, metavar="FILE", help="COCO-format JSON, plain or gzipped")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of its pictures")
-    parser.add_argument("--against", metavar="FILE", help="another set, such as the validation set: is a picture in both?")
+    parser.add_argument("--against", metavar="FILE", help="another set that should share no picture, such as val")
     parser.add_argument("--against-images", metavar="DIR", help="folder of its pictures (default: that of --images)")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"for {REPORT} and drawings of the worst findings")
     parser.add_argument("--show", type=int, default=3, metavar="N", help="findings of each kind to print (default: 3)")
@@ -108,4 +109,16 @@ def _drawn(found):
         pair = (pixels, read_picture(found.other.file))
         return np.hstack([on_canvas(p, Letterbox.fit_into(*p.shape[:2], PAIR_SIDE, PAIR_SIDE)) for p in pair])
     people = [found.person] if found.person else found.picture.people
-    return draw_people(pixels, [Person(p.box_xyxy, 1.0, p.keypoints) for p in people], COCO17)
+    drawn = draw_people(pixels, [Person(p.box_xyxy, 1.0, p.keypoints) for p in people], COCO17)
+    return _mark_sides(drawn, people, drawn.shape[0] / pixels.shape[0])
+
+
+def _mark_sides(drawn, people, factor):
+    """Left joints green, right joints red, on a drawing `factor` times as large as the picture."""
+    for person in people:
+        for name, (x, y, v) in zip(COCO17.joints, person.keypoints.tolist()):
+            side = name.split("_")[0]
+            if v and side in SIDE_COLORS:
+                place = round(x * factor), round(y * factor)
+                cv2.circle(drawn, place, max(3, max(drawn.shape) // 150), SIDE_COLORS[side], -1)
+    return drawn

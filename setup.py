@@ -39,6 +39,8 @@ setup(
         "multiposenet-benchmark = multiposenet.commands.benchmark:main",
         "multiposenet-evaluate = multiposenet.commands.evaluate:main",
         "multiposenet-export = multiposenet.commands.export:main",
+        "multiposenet-import-weights = multiposenet.commands.import_weights:main",
+        "multiposenet-inspect-data = multiposenet.commands.inspect_data:main",
         "multiposenet-merge-weights = multiposenet.commands.merge:main",
     ]},
 )

@@ -34,6 +34,7 @@ class ModelConfig(Section):
 
     backbone: Literal["resnet50", "resnet101", "resnet152", "mobilenetv2"] = "resnet50"
     preprocessing: Literal["caffe", "torch", "tf"] = "caffe"  # of the ImageNet weights the backbone started from
+    backbone_padding: Literal["keras", "keras_resnet"] = "keras"  # keras_resnet: of weights from import_weights.py
     skeleton: Joints = COCO17  # a name, a .yaml file, COCO annotations, or the definition itself (skeleton.py)
     activities: tuple[str, ...] = ("walking", "running", "sitting", "standing")
     fpn_channels: Positive = 256  # both pyramids

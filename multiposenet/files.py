@@ -78,3 +78,15 @@ def read_yaml(path):
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
     return tree or {}
+
+
+def make_folder(path):
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another place") from None

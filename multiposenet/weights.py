@@ -19,11 +19,11 @@ from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
 # The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
-_BACKBONE = ("backbone", "preprocessing", "fpn_channels")
+BACKBONE = ("backbone", "preprocessing", "backbone_padding", "fpn_channels")
 FIELDS = {
-    "keypoints": (*_BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
+    "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
-    "detector": (*_BACKBONE, "head_filters", "head_depth"),
+    "detector": (*BACKBONE, "head_filters", "head_depth"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }

@@ -13,7 +13,7 @@ from multiposenet.models.retinanet import RetinaNetHeads
 
 def build_backbone(config):
     """Backbone of a ModelConfig, with random weights."""
-    return Backbone(config.backbone, config.preprocessing)
+    return Backbone(config.backbone, config.preprocessing, config.backbone_padding)
 
 
 def keypoint_parts(config, backbone):

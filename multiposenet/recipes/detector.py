@@ -41,7 +41,7 @@ def load_backbone(config):
                         "backbone it stands on")
     manifest, file = weights.read_manifest("keypoints", config.train.keypoints)
     theirs = manifest["config"].model
-    for field in ("backbone", "preprocessing", "fpn_channels"):
+    for field in weights.BACKBONE:
         ours, other = getattr(config.model, field), getattr(theirs, field)
         if ours != other:
             raise UserError(f"{file} was trained with model.{field} = {other!r}, this configuration says {ours!r}: "

@@ -127,6 +127,16 @@ def get_skeleton(source):
     raise UserError(f"no skeleton named {source!r}; known: {', '.join(SKELETONS)}, or give a .yaml file or COCO annotations")
 
 
+def skeleton_of(annotations):
+    """The joints that a COCO annotation file is about: its category's, or COCO's where it names none.
+
+    Raises:
+        UserError: see `get_skeleton`, `person_category`.
+    """
+    category = person_category(read_json(annotations), annotations)
+    return _from_category(category, Path(annotations)) if category and category.get("keypoints") else COCO17
+
+
 def person_category(data, path):
     """The category of a COCO annotation file that means people: the one with keypoints, else "person", else the only one.
 

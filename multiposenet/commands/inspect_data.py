@@ -18,7 +18,7 @@ from multiposenet.errors import UserError
 from multiposenet.files import make_folder, write_whole
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Person, on_canvas
-from multiposenet.skeleton import COCO17
+from multiposenet.skeleton import skeleton_of
 
 REPORT = "inspection.json"
 EXAMPLES = 5  # drawn, of each kind
@@ -33,26 +33,27 @@ def main(argv=None):
 
 def inspect(args):
     """Inspect, print and write; returns the exit status."""
-    pictures = read_coco(args.annotations, args.images)
-    others = read_coco(args.against, args.against_images or args.images) if args.against else None
+    skeleton = skeleton_of(args.annotations)
+    pictures = read_coco(args.annotations, args.images, skeleton)
+    others = read_coco(args.against, args.against_images or args.images, skeleton) if args.against else None
     if args.output:
         make_folder(args.output)
-    counts = inspection.count(pictures, COCO17)
-    findings = find(pictures, others)
+    counts = inspection.count(pictures, skeleton)
+    findings = find(pictures, skeleton, others)
     print("\n".join(_counts(counts) + _summary(findings, args.show)))
     if args.output:
         report = dict(annotations=args.annotations, counts=counts, findings=[found.as_dict() for found in findings])
         write_whole(args.output / REPORT, json.dumps(report, indent=1))
-        _draw_worst(findings, args.output)
+        _draw_worst(findings, skeleton, args.output)
         print(f"all findings and the worst pictures are in {args.output}")
     return int(any(found.kind in inspection.ERRORS for found in findings))
 
 
-def find(pictures, others=None):
+def find(pictures, skeleton, others=None):
     """All `Finding`s of a set, by kind and the worst first."""
     scans = [inspection.scan(picture) for picture in tqdm(pictures, unit="picture")]
     findings = [found.finding for found in scans if found.finding]
-    findings += [found for picture in pictures for found in inspection.label_findings(picture, COCO17)]
+    findings += [found for picture in pictures for found in inspection.label_findings(picture, skeleton)]
     findings += inspection.pair_findings(pictures, scans)
     if others is not None:
         other_scans = [inspection.scan(picture) for picture in tqdm(others, unit="picture", desc="the other set")]
@@ -91,32 +92,32 @@ def _summary(findings, show):
     return lines
 
 
-def _draw_worst(findings, folder):
+def _draw_worst(findings, skeleton, folder):
     for kind in dict.fromkeys(found.kind for found in findings):
         for rank, found in enumerate([found for found in findings if found.kind == kind][:EXAMPLES], start=1):
             try:
-                drawn = _drawn(found)
+                drawn = _drawn(found, skeleton)
             except UserError:  # an unreadable picture cannot be shown
                 continue
             name = f"{kind}_{rank}_{Path(found.picture.name).stem}.jpg"
             write_whole(folder / name, cv2.imencode(".jpg", np.ascontiguousarray(drawn[..., ::-1]))[1].tobytes())
 
 
-def _drawn(found):
+def _drawn(found, skeleton):
     """(h, w, 3) uint8 RGB: the person on the picture, or two pictures side by side."""
     pixels = read_picture(found.picture.file)
     if found.other:
         pair = (pixels, read_picture(found.other.file))
         return np.hstack([on_canvas(p, Letterbox.fit_into(*p.shape[:2], PAIR_SIDE, PAIR_SIDE)) for p in pair])
     people = [found.person] if found.person else found.picture.people
-    drawn = draw_people(pixels, [Person(p.box_xyxy, 1.0, p.keypoints) for p in people], COCO17)
-    return _mark_sides(drawn, people, drawn.shape[0] / pixels.shape[0])
+    drawn = draw_people(pixels, [Person(p.box_xyxy, 1.0, p.keypoints) for p in people], skeleton)
+    return _mark_sides(drawn, people, skeleton, drawn.shape[0] / pixels.shape[0])
 
 
-def _mark_sides(drawn, people, factor):
+def _mark_sides(drawn, people, skeleton, factor):
     """Left joints green, right joints red, on a drawing `factor` times as large as the picture."""
     for person in people:
-        for name, (x, y, v) in zip(COCO17.joints, person.keypoints.tolist()):
+        for name, (x, y, v) in zip(skeleton.joints, person.keypoints.tolist()):
             side = name.split("_")[0]
             if v and side in SIDE_COLORS:
                 place = round(x * factor), round(y * factor)

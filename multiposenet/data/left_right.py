@@ -11,6 +11,7 @@ WIDE = 0.25  # of the torso's length: shoulders or hips so far apart sideways ar
 FROM_BEHIND = 0.5  # shoulders this far apart on the wrong side: the back is turned, and no neck brings the face round
 EYES = 0.05  # of the torso's length; seen from the front they are about 0.12 apart
 SHORT = 0.2  # of the box's longer side: a torso below it points at the camera, and directions mean little
+UNLABELLED = (0, 0, 0)
 
 
 def exchanged_sides(person, skeleton):
@@ -18,7 +19,7 @@ def exchanged_sides(person, skeleton):
 
     Args:
         person: `coco.Person`.
-        skeleton: `Skeleton` with COCO's names of joints.
+        skeleton: `Skeleton`; without COCO's names of shoulders and hips nothing can be said.
 
     Returns:
         (text, size), size growing with the contradiction, or None.
@@ -27,7 +28,7 @@ def exchanged_sides(person, skeleton):
 
     def pair(name):
         """(left, right) points, or None unless both are labelled."""
-        found = [joints[f"{side}_{name}"] for side in ("left", "right")]
+        found = [joints.get(f"{side}_{name}", UNLABELLED) for side in ("left", "right")]
         return np.array(found)[:, :2] if all(joint[2] for joint in found) else None
 
     shoulders, hips, eyes = (pair(name) for name in ("shoulder", "hip", "eye"))
@@ -40,7 +41,7 @@ def exchanged_sides(person, skeleton):
     shoulder, hip = (_sideways(points, up) / length for points in (shoulders, hips))
     if shoulder * hip < 0 and min(abs(shoulder), abs(hip)) > WIDE:
         return "shoulders and hips disagree about left and right", min(abs(shoulder), abs(hip))
-    if eyes is None or not joints["nose"][2]:
+    if eyes is None or not joints.get("nose", UNLABELLED)[2]:
         return None
     eye = _sideways(eyes, up) / length
     if eye > EYES and shoulder < -FROM_BEHIND:

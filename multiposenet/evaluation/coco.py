@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 from multiposenet.data.coco import read_coco
 from multiposenet.errors import UserError
 from multiposenet.files import read_json
-from multiposenet.skeleton import COCO17, get_skeleton, person_category
+from multiposenet.skeleton import skeleton_of
 
 FIGURES = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
@@ -37,9 +37,7 @@ class Truth:
     """
 
     def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=None):
-        if skeleton is None:
-            category = person_category(read_json(annotations), annotations)
-            skeleton = get_skeleton(annotations) if category and category.get("keypoints") else COCO17
+        skeleton = skeleton or skeleton_of(annotations)
         pictures = read_coco(annotations, images, skeleton)
         self.data, self.skeleton = _as_pycocotools_wants(pictures), skeleton
         self.id_of = {picture.name: picture.id for picture in pictures}

@@ -1,14 +1,17 @@
-"""Five joints and two activities of one's own, by the real scripts, as the README's "Your own joints" says."""
+"""Five joints and two activities of one's own, from training to the table, as docs/own_data.md says."""
 
 import csv
+import functools
 import json
 
 import numpy as np
 import pytest
 from scenes import write_coco
-from test_end_to_end import SIZE, script
 
+from multiposenet.commands import evaluate, infer, merge, train
 from multiposenet.skeleton import COCO17
+
+SIZE = 192
 
 JOINTS = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
 COMMON = ["preset=lite", "model.activities=[up, down]", "data.validation=0", "train.init=lite",
@@ -42,22 +45,27 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_five_joints_from_training_to_the_table(folder):
+def run(function, *arguments):
+    """A script's function, in this process: each would spend seconds on importing TensorFlow."""
+    assert not function([str(argument) for argument in arguments])
+
+
+def test_five_joints_from_training_to_the_table(folder, capsys):
     for head, settings in HEADS.items():
         source = "annotations: poses.csv" if head == "activity" else "annotations: own.json, images: images, repeat: 50"
         own = [f"data.root={folder}", f"data.sets=[{{{source}}}]", f"model.skeleton={folder}/own.json"]
         sets = [part for setting in (*own, *COMMON, *settings) for part in ("--set", setting)]
-        done = script(f"train_{head}.py", "--workdir", folder / head, *sets)
-        assert "start anew" in done.stdout
+        run(functools.partial(train.train, head, ""), "--workdir", folder / head, *sets)
+        assert "start anew" in capsys.readouterr().out
     runs = [part for head in HEADS for part in (f"--{head}", folder / head)]
-    script("merge_weights.py", *runs, "--base", "lite", "--output", folder / "own.keras")  # the detector is lite's
-    script("infer.py", folder / "images", "--weights", folder / "own.keras", "--output", folder / "found",
-           "--set", f"predict.short_side={SIZE}")
+    run(merge.main, *runs, "--base", "lite", "--output", folder / "own.keras")  # the detector is lite's
+    run(infer.main, folder / "images", "--weights", folder / "own.keras", "--output", folder / "found",
+        "--set", f"predict.short_side={SIZE}")
     found = json.loads((folder / "found" / "results.json").read_text())
     assert {len(person["keypoints"]) for person in found} == {3 * len(JOINTS)}
     assert {person["activity"] for person in found} <= {"up", "down"}
-    script("evaluate.py", "all", "--single", "--annotations", folder / "own.json", "--images", folder / "images", "--weights",
-           folder / "own.keras", "--out", folder / "eval", "--set", f"predict.short_side={SIZE}")
+    run(evaluate.main, "all", "--single", "--annotations", folder / "own.json", "--images", folder / "images", "--weights",
+        folder / "own.keras", "--out", folder / "eval", "--set", f"predict.short_side={SIZE}")
     metrics = json.loads((folder / "eval" / "metrics.json").read_text())
     given = metrics["association, keypoint AP"]["PRN (ours)"]
     assert given["true boxes, true joints"] > 0.9 and given["true boxes, found joints"] > 0.5, given

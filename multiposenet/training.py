@@ -140,6 +140,8 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
                 print(f"no better epoch in {patience} (train.stop_after), so the run ends here")
                 break
     loggers.on_train_end()
+    if not state["best"]:
+        raise UserError(f"{workdir}: no epoch was finished yet; go on with --resume")
     model.load_weights(workdir / BEST)
     return state["best"]
 
@@ -171,10 +173,10 @@ def _open_run(model, config, workdir, resume):
 
 
 def _check_same_run(config, before, workdir):
-    """Only what cannot change the losses may differ: the length of a constant-rate run, workers, root of the data."""
+    """Only what cannot change the losses may differ: length of a constant-rate run, workers, a trial's end, data's root."""
     def fixed(c):
         tree = c.model_dump()
-        for key in ("workers", *(() if c.train.schedule == "cosine" else ("epochs",))):
+        for key in ("workers", "max_steps", *(() if c.train.schedule == "cosine" else ("epochs",))):
             tree["train"].pop(key)
         tree["data"].pop("root")
         return tree

@@ -149,6 +149,18 @@ def test_a_trial_ends_early_and_says_how_long_all_would_take(tmp_path, capsys):
     assert "4 epochs of 4 steps of 8 samples; learning rate cosine" in out and "so all 16 take" in out
 
 
+def test_a_stopped_run_can_be_finished_as_it_is(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(), tmp_path / "run", Line(signal_after=11))
+    kept = losses(tmp_path / "run")
+    model, best = run(settings("train.max_steps=1"), tmp_path / "run", resume=True)
+    assert losses(tmp_path / "run") == kept and best["epoch"] <= len(kept)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(), tmp_path / "young", Line(signal_after=2))
+    with pytest.raises(UserError, match="no epoch was finished"):
+        run(settings("train.max_steps=1"), tmp_path / "young", resume=True)
+
+
 def test_loss_that_is_not_finite_names_the_batch(tmp_path):
     with pytest.raises(UserError, match="sample5.jpg"):
         run(settings(), tmp_path, Line(spoil=5))

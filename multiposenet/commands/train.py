@@ -5,9 +5,11 @@ import importlib
 import json
 import resource
 import tempfile
+from pathlib import Path
 
 from multiposenet.commands.common import add_config_arguments, config_from, quiet_tensorflow, run
 
+CURVE = "learning_curve.png"
 DRY_STEPS = 5  # the first one or two compile
 
 
@@ -17,12 +19,16 @@ def train(head, description, argv=None):
     add_config_arguments(parser)
     parser.add_argument("--workdir", help="run folder: checkpoints, logs, the head's weights and manifest")
     parser.add_argument("--resume", action="store_true", help="continue the run of that folder")
+    parser.add_argument("--finish", action="store_true",
+                        help="write the head of a run that was stopped, as its best epoch so far left it")
     parser.add_argument("--dry-run", action="store_true",
                         help="a few steps through everything in a folder that is thrown away; says how long all would take")
     parser.add_argument("--mixed-precision", action="store_true", help="same as --set train.precision=mixed_bfloat16")
     arguments = parser.parse_args(argv)
     if arguments.mixed_precision:
         arguments.overrides.append("train.precision=mixed_bfloat16")
+    if arguments.finish:
+        arguments.overrides.append("train.max_steps=1")  # it has more behind it, so none is added
     config = config_from(arguments)
     if not arguments.workdir and not arguments.dry_run:
         parser.error("--workdir is missing: name the run's folder")
@@ -30,9 +36,16 @@ def train(head, description, argv=None):
         recipe = importlib.import_module(f"multiposenet.recipes.{head}")
     if arguments.dry_run:
         return _dry_run(recipe, config)
-    metrics = recipe.train(config, arguments.workdir, arguments.resume)
+    metrics = recipe.train(config, arguments.workdir, arguments.resume or arguments.finish)
     print(json.dumps(metrics, indent=1))
-    print(f"wrote {arguments.workdir}/{head}.weights.h5 and its manifest {head}.json")
+    _draw_learning_curve(Path(arguments.workdir))
+    print(f"wrote {arguments.workdir}/{head}.weights.h5, its manifest {head}.json and {CURVE}")
+
+
+def _draw_learning_curve(workdir):
+    from multiposenet.evaluation.figures import learning_curve  # matplotlib takes a while
+
+    learning_curve(workdir / CURVE, workdir / "log.csv")
 
 
 def _dry_run(recipe, config):

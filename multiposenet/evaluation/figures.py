@@ -46,13 +46,14 @@ def confusion(path, matrix, classes):
 
 
 def learning_curve(path, log):
-    """`log`: path of a run's log.csv."""
-    columns = np.genfromtxt(log, delimiter=",", names=True)
+    """`log`: path of a run's log.csv; accuracy over the epochs, or loss where there is none."""
+    columns = np.atleast_1d(np.genfromtxt(log, delimiter=",", names=True))
     figure, axes = pyplot.subplots(figsize=(5, 4))
-    for name in ("accuracy", "val_accuracy"):
+    watched = "accuracy" if "accuracy" in columns.dtype.names else "loss"
+    for name, label in ((watched, "training"), (f"val_{watched}", "held out")):
         if name in columns.dtype.names:
-            axes.plot(columns["epoch"] + 1, columns[name], label={"accuracy": "training"}.get(name, "held out"))
-    axes.set(xlabel="epoch", ylabel="accuracy")
+            axes.plot(columns["epoch"] + 1, columns[name], label=label)
+    axes.set(xlabel="epoch", ylabel=watched)
     axes.legend()
     _save(figure, path)
 

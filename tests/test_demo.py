@@ -2,7 +2,6 @@ import json
 import socket
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,8 +24,8 @@ MAX_MB = 1
 @pytest.fixture(scope="module")
 def served(tiny_model):
     """The page on a free port: `url`, and the `folder` its temporary files go to."""
-    from multiposenet.demo import build_app, serve
-    from multiposenet.inside import OpenPredictor
+    from multiposenet.demo.page import build_app, serve
+    from multiposenet.demo.inside import OpenPredictor
 
     with pytest.MonkeyPatch.context() as patch, command.one_temporary_folder() as folder:
         patch.setenv("GRADIO_TEMP_DIR", folder)
@@ -51,7 +50,7 @@ def write_photo(path, size=(120, 160), seed=0):
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
     """What the events call, over a network that counts its calls."""
-    from multiposenet.demo import Demo
+    from multiposenet.demo.events import Demo
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return Demo(Predictor(Counted()))
@@ -79,7 +78,7 @@ def test_thresholds_move_without_the_network(demo, tmp_path):
 
 
 def test_large_photos_are_shown_smaller_but_told_in_their_own_pixels(demo, tmp_path, monkeypatch):
-    monkeypatch.setattr("multiposenet.demo.SHOWN_SIDE", 80)
+    monkeypatch.setattr("multiposenet.demo.events.SHOWN_SIDE", 80)
     path = write_photo(tmp_path / "large.png", (120, 160))
     seen, _, button = demo.look(str(path))
     people = demo.predictor.predict(read_picture(path))
@@ -98,7 +97,7 @@ def test_a_bad_file_gets_a_message(demo, tmp_path):
 
 
 def test_names_are_text(demo, tmp_path):
-    from multiposenet.demo import people_table
+    from multiposenet.demo.events import people_table
 
     _, message, _ = demo.look(str(tmp_path / "<script>.jpg"))
     people = demo.predictor.predict(np.zeros((60, 80, 3), "uint8"))
@@ -109,14 +108,12 @@ def test_names_are_text(demo, tmp_path):
 def test_twenty_at_once_are_all_answered(served, tmp_path):
     from gradio_client import Client, handle_file
 
-    def ask(i):
-        photo = write_photo(tmp_path / f"photo{i}.png", seed=i)
-        message, button = Client(served.url, verbose=False, download_files=str(tmp_path / "got")).predict(
-            handle_file(photo), api_name="/look")
-        return message, {record["file_name"] for record in json.loads(Path(button["value"]).read_text())}
-
-    with ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(ask, range(20))) == [("", {f"photo{i}.png"}) for i in range(20)]
+    photos = [handle_file(write_photo(tmp_path / f"photo{i}.png", seed=i)) for i in range(20)]
+    client = Client(served.url, verbose=False, download_files=str(tmp_path / "got"))
+    for i, job in enumerate([client.submit(photo, api_name="/look") for photo in photos]):
+        message, button = job.result(timeout=120)
+        records = json.loads(Path(button["value"]).read_text())
+        assert message == "" and {record["file_name"] for record in records} == {f"photo{i}.png"}
 
 
 def test_limits(served, tmp_path):

@@ -57,8 +57,8 @@ def test_a_photo(page, tmp_path):
     page.wait_for_selector("#heatmap img")
     page.get_by_role("tab", name="PRN").click()
     page.wait_for_selector("#prn img")
-    page.get_by_role("tab", name="People").click()
-    page.get_by_label("number input for Show people from this score on").fill("1")
+    page.get_by_role("tab", name="People", exact=True).click()
+    page.get_by_label("number input for People: lowest score").fill("1")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Nobody is this sure")
 

@@ -5,10 +5,11 @@ import contextlib
 import os
 import signal
 import tempfile
-import threading
+import time
 
 from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, predict_config, quiet_tensorflow,
                                           run)
+from multiposenet.demo.inside import OpenPredictor
 from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
 from multiposenet.prediction import Predictor
@@ -27,7 +28,7 @@ def demo(args):
         page = _page()
         with quiet_tensorflow():
             model = load_engine(args.weights, args.engine)
-        predictor = page.OpenPredictor if hasattr(model, "dense") else Predictor
+        predictor = OpenPredictor if hasattr(model, "dense") else Predictor  # exported graphs are closed
         app = page.build_app(predictor(model, config))
         page.serve(app, args.host, args.port, args.max_mb)
         print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
@@ -38,16 +39,19 @@ def demo(args):
 
 
 def wait():
-    """For a signal: the page is served by another thread."""
-    threading.Event().wait()
+    """For a signal, while other threads serve the page. If one of them gets it, Python acts when this one wakes."""
+    while True:
+        time.sleep(1)
 
 
 @contextlib.contextmanager
 def one_temporary_folder():
-    """Python's and Gradio's temporary files go to one folder, yielded, which is removed after the block. Gradio is told
-    to ask nobody at home; it reads the environment when it is first imported."""
+    """Python's and Gradio's temporary files go to one folder, yielded, which is removed after the block.
+
+    Gradio and ONNX Runtime are also told to send nothing to their makers. Both read this when they are first imported.
+    """
     with tempfile.TemporaryDirectory(prefix="multiposenet-demo-") as folder:
-        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
+        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", ORT_DISABLE_TELEMETRY="1")
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
             yield folder
@@ -60,7 +64,7 @@ def _page():
         import gradio  # noqa: F401
     except ImportError:
         raise UserError("the demo's page is made with Gradio: pip install 'multiposenet[demo]'") from None
-    from multiposenet import demo as page
+    from multiposenet.demo import page
 
     return page
 

@@ -4,8 +4,8 @@ from scenes import noisy_pictures
 
 from multiposenet.codecs.heatmap import STRIDE, encode_joints
 from multiposenet.config import PredictConfig
+from multiposenet.demo.inside import CAPTION, GAP, ZOOM, Insight, OpenPredictor, heatmap_view, prn_view
 from multiposenet.geometry import Letterbox
-from multiposenet.inside import CAPTION, GAP, ZOOM, Insight, OpenPredictor, heatmap_view, prn_view
 from multiposenet.skeleton import COCO17
 
 CONFIG = PredictConfig(short_side=96, long_side=160)

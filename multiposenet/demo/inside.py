@@ -71,8 +71,8 @@ def heatmap_view(picture, insight, joint=None):
         (h, w, 3) uint8 RGB.
     """
     heat = insight.heatmaps.max(axis=-1) if joint is None else insight.heatmaps[..., joint]
-    heat = cv2.resize(heat.astype("float32"), None, fx=STRIDE, fy=STRIDE)[:insight.letterbox.height, :insight.letterbox.width]
-    heat = cv2.resize(heat, picture.shape[1::-1]).clip(0, 1)
+    heat = cv2.resize(heat.astype("float32"), None, fx=STRIDE, fy=STRIDE)
+    heat = cv2.resize(heat[:insight.letterbox.height, :insight.letterbox.width], picture.shape[1::-1]).clip(0, 1)
     return (picture * (0.5 * (1 - heat[..., None])) + _colored(heat) * heat[..., None]).astype("uint8")
 
 
@@ -87,7 +87,8 @@ def prn_view(insight, person, joints):
     Returns:
         (h, w, 3) uint8 RGB, each grid as bright as its own maximum allows.
     """
-    tiles = [_tile(insight.grids[person, ..., k], insight.marks[person, ..., k], joint) for k, joint in enumerate(joints)]
+    pairs = zip(np.moveaxis(insight.grids[person], -1, 0), np.moveaxis(insight.marks[person], -1, 0))
+    tiles = [_tile(*pair, joint) for pair, joint in zip(pairs, joints)]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
     return np.vstack([np.hstack(tiles[i:i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)])
 
@@ -97,8 +98,8 @@ def _tile(grid, mark, joint):
                         interpolation=cv2.INTER_NEAREST) for values in (grid, mark)]
     pair = np.hstack([np.pad(picture, ((0, 0), (0, GAP // 3), (0, 0)), constant_values=255) for picture in shown])
     tile = np.pad(pair, ((CAPTION, GAP), (GAP, GAP), (0, 0)), constant_values=255)
-    return cv2.putText(tile, joint.replace("_", " "), (GAP, CAPTION - GAP), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1,
-                       cv2.LINE_AA)
+    return cv2.putText(tile, joint.replace("_", " "), (GAP, CAPTION - GAP), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40),
+                       1, cv2.LINE_AA)
 
 
 def _colored(values):

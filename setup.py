@@ -21,12 +21,13 @@ setup(
     packages=find_packages(include=["multiposenet", "multiposenet.*"]),
     package_data={"multiposenet": ["pretrained/*"]},
     install_requires=["tensorflow>=2.16", "keras>=3.15", "numpy", "opencv-python-headless", "pycocotools", "scikit-learn",
-                      "matplotlib", "tqdm", "pyyaml", "pydantic>=2", "pillow", "h5py", "supervision", "tensorboard"],
+                      "matplotlib", "tqdm", "pyyaml", "pydantic>=2", "pillow", "h5py", "supervision", "tensorboard",
+                      "av>=15.1"],  # videos; supervision depends on it too
     extras_require={
         "demo": DEMO,
         "export": [*ONNX, "openvino", "ai-edge-litert"],
         "retinanet": RETINANET,
-        "test": ["pytest", "jax", *DEMO, *ONNX, *RETINANET],
+        "test": ["pytest", "hypothesis", "jax", *DEMO, *ONNX, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",
@@ -39,6 +40,8 @@ setup(
         "multiposenet-benchmark = multiposenet.commands.benchmark:main",
         "multiposenet-evaluate = multiposenet.commands.evaluate:main",
         "multiposenet-export = multiposenet.commands.export:main",
+        "multiposenet-import-weights = multiposenet.commands.import_weights:main",
+        "multiposenet-inspect-data = multiposenet.commands.inspect_data:main",
         "multiposenet-merge-weights = multiposenet.commands.merge:main",
     ]},
 )

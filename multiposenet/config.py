@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
 
 from multiposenet.errors import UserError
-from multiposenet.skeleton import get_skeleton
+from multiposenet.files import read_yaml
+from multiposenet.skeleton import COCO17, SKELETONS, Skeleton, get_skeleton
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
+Joints = Annotated[InstanceOf[Skeleton], BeforeValidator(get_skeleton),
+                   PlainSerializer(lambda it: it.name if SKELETONS.get(it.name) == it else it.as_dict())]
 
 HEADS = ("keypoints", "detector", "prn", "activity")  # in the order of training
 
@@ -31,7 +34,8 @@ class ModelConfig(Section):
 
     backbone: Literal["resnet50", "resnet101", "resnet152", "mobilenetv2"] = "resnet50"
     preprocessing: Literal["caffe", "torch", "tf"] = "caffe"  # of the ImageNet weights the backbone started from
-    skeleton: str = "coco17"
+    backbone_padding: Literal["keras", "keras_resnet"] = "keras"  # keras_resnet: of weights from import_weights.py
+    skeleton: Joints = COCO17  # a name, a .yaml file, COCO annotations, or the definition itself (skeleton.py)
     activities: tuple[str, ...] = ("walking", "running", "sitting", "standing")
     fpn_channels: Positive = 256  # both pyramids
     subnet_filters: Positive = 128  # D2..D5 of the keypoint subnet
@@ -59,7 +63,7 @@ class ModelConfig(Section):
     @property
     def pose_pairs(self):
         """Pairs of joints whose lie to each other is part of a pose vector."""
-        return get_skeleton(self.skeleton).pair_indices if self.activity_limbs else []
+        return self.skeleton.pair_indices if self.activity_limbs else []
 
 
 class DataSet(Section):
@@ -104,7 +108,10 @@ class LossConfig(Section):
 class TrainConfig(Section):
     epochs: Positive = 1
     batch_size: Positive = 8
+    accumulate: Positive = 1  # steps whose gradients are averaged before the weights move: a larger batch, same memory
     steps_per_epoch: Optional[Positive] = None  # None: all of the data once
+    max_steps: Optional[Positive] = None  # end sooner than the schedule does, and validate on one batch: a trial
+    stop_after: Optional[Positive] = None  # epochs without a better one end the run
     learning_rate: float = 4e-5  # the article's, for its summed keypoint loss
     backbone_rate: Fraction = 1.0  # of that, for the backbone: its trained weights bear less than new layers
     schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
@@ -158,6 +165,7 @@ class PredictConfig(Section):
     long_side: Positive = 960
     score_threshold: Fraction = 0.4  # people drawn and counted
     joint_threshold: Fraction = 0.1  # joints drawn
+    smoothing_s: Annotated[float, Field(ge=0)] = 0.5  # videos: time over which a person's activity is averaged
 
 
 class Config(Section):
@@ -187,14 +195,14 @@ def load_config(path=None, overrides=(), preset=None):
     Raises:
         UserError: a missing or broken file, an unknown key, a wrong type; the message names it.
     """
-    tree = _read_yaml(path) if path else {}
+    tree = read_yaml(path) if path else {}
     for override in overrides:
         _set(tree, override)
     if preset:
         tree["preset"] = preset
     name = tree.get("preset", "r50")
     if isinstance(tree.get("model", {}), dict):
-        tree["model"] = {**PRESETS.get(name, {}), **tree.get("model", {})}
+        tree["model"] = {**PRESETS.get(str(name), {}), **tree.get("model", {})}
     return parse_config(tree, source=path or "configuration")
 
 
@@ -227,18 +235,6 @@ def save_config(config, path):
     Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _read_yaml(path):
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if tree is not None and not isinstance(tree, dict):
-        raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
-    return tree or {}
-
-
 def _set(tree, override):
     key, equals, value = override.partition("=")
     if not equals or not key:
@@ -257,7 +253,8 @@ def _set(tree, override):
 def _explain(problem, kind):
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]} (got {problem['input']!r})"
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{key}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
     for part in problem["loc"][:-1]:
         kind = getattr(kind, "model_fields", {}).get(part)
         kind = getattr(kind, "annotation", None)

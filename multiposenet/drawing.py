@@ -9,7 +9,7 @@ SMALLEST_SIDE = 480  # below it there is no room for labels that can be read
 
 
 def draw_people(picture, people, skeleton, joint_threshold=0.1):
-    """Boxes, skeletons and activities, one colour a person.
+    """Boxes, skeletons and activities, one colour a person; those of a video keep their colour and show their number.
 
     Lines and text grow with the picture. A picture whose longer side is below `SMALLEST_SIDE` is enlarged
     by a whole factor.
@@ -31,8 +31,8 @@ def draw_people(picture, people, skeleton, joint_threshold=0.1):
         return canvas
     side = np.prod(canvas.shape[:2]) ** 0.5
     thickness = max(1, round(side / 300))
-    # supervision draws on BGR pictures and ours are RGB
-    colors = sv.ColorPalette([sv.Color(*person_color(i)[::-1]) for i in range(len(people))])
+    numbers = [i if person.track_id is None else person.track_id - 1 for i, person in enumerate(people)]
+    colors = sv.ColorPalette([sv.Color(*person_color(i)[::-1]) for i in numbers])  # it draws on BGR, ours is RGB
     edges = [(a + 1, b + 1) for a, b in skeleton.limb_indices]  # supervision counts joints from 1
     by_person = dict(color=colors, color_lookup=sv.ColorLookup.INDEX)
     boxes = sv.Detections(np.array([person.box_xyxy for person in people], "float32") * factor)
@@ -56,7 +56,8 @@ def person_color(i):
 
 
 def caption(person):
-    """What stands beside a person: the activity, or that it is a person, and how sure that is."""
+    """What stands beside a person: its number in a video, the activity if known, and how sure that is."""
+    number = "" if person.track_id is None else f"{person.track_id}: "
     if not person.activity:
-        return f"person {person.box_score:.0%}"
-    return f"{person.activity} {person.activity_probabilities[person.activity]:.0%}"
+        return f"{number}person {person.box_score:.0%}"
+    return f"{number}{person.activity} {person.activity_probabilities[person.activity]:.0%}"

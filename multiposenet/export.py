@@ -14,7 +14,6 @@ import tensorflow as tf
 import multiposenet
 from multiposenet.engines import CONTRACT, LITERT_METADATA
 from multiposenet.errors import UserError
-from multiposenet.skeleton import get_skeleton
 from multiposenet.weights import backbone_sha256
 
 LICENCE = "code and graph: Apache-2.0; weights: as their training data allows, for the shipped ones see MODEL_CARD.md"
@@ -50,7 +49,7 @@ def export(model, output, form="onnx", size=None):
 
 def metadata(model):
     """dict of str: what travels inside every exported file."""
-    skeleton = get_skeleton(model.config.skeleton)
+    skeleton = model.config.skeleton
     return dict(contract=str(CONTRACT), multiposenet_version=multiposenet.__version__, licence=LICENCE,
                 config=model.config.model_dump_json(), joints=json.dumps(skeleton.joints),
                 limbs=json.dumps(skeleton.limb_indices), activities=json.dumps(model.config.activities),

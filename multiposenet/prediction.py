@@ -12,7 +12,6 @@ from multiposenet.config import PredictConfig
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
 from multiposenet.geometry import Letterbox, xyxy_to_xywh
-from multiposenet.skeleton import get_skeleton
 
 PADDING = 128  # the grey that training knows from outside its pictures
 
@@ -26,12 +25,14 @@ class Person:
         box_score: the detector's confidence.
         keypoints: (K, 3) float32 x, y, score.
         activity_probabilities: dict name -> probability, empty when activities are not known.
+        track_id: number that stays with the person through a video, or None.
     """
 
     box_xyxy: np.ndarray
     box_score: float
     keypoints: np.ndarray
     activity_probabilities: dict = field(default_factory=dict)
+    track_id: Optional[int] = None
 
     @property
     def score(self):
@@ -73,7 +74,7 @@ class Predictor:
 
     def __init__(self, model, config=PredictConfig()):
         self.model, self.config = model, config
-        self.skeleton = get_skeleton(model.config.skeleton)
+        self.skeleton = model.config.skeleton
         set_compiler(model)
 
     def predict(self, picture):

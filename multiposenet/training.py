@@ -10,9 +10,11 @@ import json
 import math
 import os
 import signal
+import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from multiposenet.config import load_config, save_config
 from multiposenet.data.batches import Batches
@@ -79,7 +81,8 @@ def compile_model(model, losses, config, steps, loss_weights=None, metrics=None,
     """Compile with the configured optimizer. `losses`: dict by output name, or one loss; `backbone`: its variables."""
     train = config.train
     optimizer = Adam(learning_rate(train, steps), global_clipnorm=train.clip_norm, use_ema=train.ema > 0,
-                     ema_momentum=train.ema or 0.99, slow=backbone, slow_rate=train.backbone_rate)
+                     ema_momentum=train.ema or 0.99, slow=backbone, slow_rate=train.backbone_rate,
+                     gradient_accumulation_steps=train.accumulate if train.accumulate > 1 else None)
     compiled = train.jit_compile or keras.backend.backend() == "jax"  # JAX without its compiler crawls
     model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=compiled)
 
@@ -111,13 +114,14 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
     """
     workdir, steps = Path(workdir), steps_per_epoch(source, config)
     state = _open_run(model, config, workdir, resume)
-    total = config.train.epochs * steps
+    total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
     guard, loggers = _StepGuard(), _loggers(model, workdir, config, state)
+    print(_plan(config.train, steps))
     with guard.signals():
-        while (step := _step(model)) < total:
+        while (step := _step(model)) < min(total, last or total):
             epoch = step // steps
-            batches = Batches(source, config.train.batch_size, config.train.seed, step, (epoch + 1) * steps,
-                              workers=config.train.workers)
+            batches = Batches(source, config.train.batch_size, config.train.seed, step,
+                              min((epoch + 1) * steps, last or total), workers=config.train.workers)
             guard.batches = batches
             history = model.fit(batches, initial_epoch=epoch, epochs=config.train.epochs, shuffle=False,
                                 callbacks=[guard], verbose=2 - _tty())
@@ -125,15 +129,27 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
                 _save(model, workdir, state)
                 raise KeyboardInterrupt(f"stopped at step {_step(model)} of {total}; continue with --resume")
             logs = {key: values[-1] for key, values in history.history.items()}
-            logs.update(_validate(model, validation, config))
+            logs.update(_validate(model, validation, config), step_s=guard.step_s())
             logs.update(watch() if watch else {})
             _keep_best(model, workdir, state, epoch, logs)
             loggers.on_epoch_end(epoch, logs)
             state["plateau"] = _plateau_state(loggers)
             _save(model, workdir, state)
+            print(f"{logs['step_s']:.2g} s a step, so all {total} take {total * logs['step_s'] / 3600:.2g} h and validation")
+            if patience and epoch + 1 - state["best"]["epoch"] >= patience:
+                print(f"no better epoch in {patience} (train.stop_after), so the run ends here")
+                break
     loggers.on_train_end()
     model.load_weights(workdir / BEST)
     return state["best"]
+
+
+def _plan(train, steps):
+    """What is about to happen, in one line."""
+    total, rate = train.epochs * steps, learning_rate(train, steps)
+    rates = [rate if isinstance(rate, float) else float(rate(step)) for step in (0, total // 4, total // 2, total - 1)]
+    return (f"{train.epochs} epochs of {steps} steps of {train.batch_size} samples; learning rate {train.schedule}, at the "
+            f"start, a quarter, half and the end: {', '.join(f'{value:.2g}' for value in rates)}")
 
 
 def _open_run(model, config, workdir, resume):
@@ -170,7 +186,7 @@ def _check_same_run(config, before, workdir):
 
 
 def _step(model):
-    return int(model.optimizer.iterations)
+    return int(model.optimizer.variables[0])  # counts every step; `iterations` only those that move the weights
 
 
 def _tty():
@@ -214,6 +230,7 @@ def _validate(model, validation, config):
     if not validation:
         return {}
     batches = Batches(validation, config.train.batch_size, config.train.seed, augment=False)
+    batches.last = 1 if config.train.max_steps else batches.last
     with averaged(model):
         figures = model.evaluate(batches, return_dict=True, verbose=0)
     return {f"val_{key}": value for key, value in figures.items()}
@@ -255,9 +272,17 @@ class _StepGuard(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.batches, self.interrupted = None, False
+        self.batches, self.interrupted, self.ends = None, False, []
+
+    def step_s(self):
+        """Median seconds between this epoch's steps; of one step alone, nothing can be said."""
+        return float(np.median(np.diff(self.ends))) if len(self.ends) > 1 else float("nan")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.ends = []
 
     def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(time.perf_counter())
         if not math.isfinite(logs["loss"]):
             names = ", ".join(self.batches.names(self.batches.first + batch))
             raise UserError(f"the loss became {logs['loss']} at step {self.batches.first + batch}, on: {names}. "
@@ -271,10 +296,16 @@ class _StepGuard(keras.callbacks.Callback):
     @contextlib.contextmanager
     def signals(self):
         """Ctrl-C and SIGTERM ask for a stop after the running step; a second one stops at once."""
+        owner = os.getpid()
+
         def ask(number, frame):
-            if self.interrupted:
+            if os.getpid() != owner:  # a process that loads samples: it ends when this one has no more use for it
+                if number == signal.SIGTERM:
+                    os._exit(0)
+            elif self.interrupted:
                 raise KeyboardInterrupt
-            self.interrupted = True
+            else:
+                self.interrupted = True
 
         try:
             previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -13,16 +13,17 @@ import keras
 import numpy as np
 
 import multiposenet
+from multiposenet import registry
 from multiposenet.config import HEADS, Config, parse_config
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
 # The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
-_BACKBONE = ("backbone", "preprocessing", "fpn_channels")
+BACKBONE = ("backbone", "preprocessing", "backbone_padding", "fpn_channels")
 FIELDS = {
-    "keypoints": (*_BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
+    "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
-    "detector": (*_BACKBONE, "head_filters", "head_depth"),
+    "detector": (*BACKBONE, "head_filters", "head_depth"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }
@@ -49,7 +50,7 @@ def save_head(head, model, workdir, config, metrics, encoder=None, backbone_sha2
     """
     workdir = Path(workdir)
     manifest = dict(head=head, version=multiposenet.__version__, date=date.today().isoformat(),
-                    skeleton=config.model.skeleton, encoder=encoder, backbone_sha256=backbone_sha256,
+                    skeleton=config.model.skeleton.name, encoder=encoder, backbone_sha256=backbone_sha256,
                     data=[entry.model_dump() for entry in config.data.sets], metrics=metrics,
                     config=config.model_dump(mode="json"))
     with replacing(workdir / f"{head}.weights.h5") as temporary:
@@ -99,13 +100,16 @@ def load_head(head, model, path):
     return manifest
 
 
-def start_from(head, model, source):
+def start_from(head, model, source, config):
     """Give a head that is about to be trained the weights of another run or of a merged model.
+
+    A merged model may have other joints or activities: the weights whose shape hangs on them start anew, and are printed.
 
     Args:
         head: one of `HEADS`.
         model: keras.Model of the head.
         source: a run folder, a weights file, a `.keras` file or the name of shipped weights.
+        config: ModelConfig of the head.
 
     Raises:
         UserError: nothing there, or weights of other shapes.
@@ -113,12 +117,18 @@ def start_from(head, model, source):
     if _is_head(source):
         load_head(head, model, source)
         return
-    try:
-        model.set_weights(load_pretrained(source).heads[head].get_weights())
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{source}: its {head} head does not fit this configuration: {_first_line(error)}") from None
+    old = load_pretrained(source)
+    pairs = list(zip(model.weights, old.heads[head].weights))
+    new = [weight.path for weight, before in pairs if weight.shape != before.shape]
+    same_task = (config.skeleton, config.activities) == (old.config.skeleton, old.config.activities)
+    if len(model.weights) != len(old.heads[head].weights) or new and same_task:
+        raise UserError(f"{source}: its {head} head has other sizes than this configuration ({', '.join(new[:3])}); "
+                        "set the same sizes under model, or leave out train.init")
+    for weight, before in pairs:
+        if weight.shape == before.shape:
+            weight.assign(before)
+    if new:
+        print(f"{source} has other joints or activities; start anew: {', '.join(new)}")
 
 
 def load_prn(source):
@@ -211,10 +221,10 @@ def load_model(path):
 
 
 def load_pretrained(name_or_path):
-    """The model shipped under a preset's name, or the one in a `.keras` file.
+    """The model shipped under a preset's name, one of the registry (downloaded once), or the one in a `.keras` file.
 
     Raises:
-        UserError: neither.
+        UserError: none of these.
     """
     return load_model(pretrained_path(name_or_path))
 
@@ -225,17 +235,21 @@ def pretrained_path(name_or_path):
     Raises:
         UserError: an unknown name.
     """
-    shipped = _shipped(name_or_path)
-    if not shipped.is_file() and not str(name_or_path).endswith(".keras"):
-        known = sorted(path.stem for path in shipped.parent.glob("*.keras"))
-        raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known) or 'none'}); "
-                        "give a name or a .keras file")
-    return shipped if shipped.is_file() else Path(name_or_path)
+    if str(name_or_path).endswith(".keras"):
+        return Path(name_or_path)
+    shipped, others = _shipped(name_or_path), registry.entries()
+    if shipped.is_file():
+        return shipped
+    if str(name_or_path) in others:
+        return registry.fetch(name_or_path, others[str(name_or_path)])
+    known = sorted({path.stem for path in shipped.parent.glob("*.keras")} | set(others))
+    raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known)}); give a name or a "
+                    ".keras file")
 
 
 def _is_head(source):
     """Whether it names one head's weights, not a merged model."""
-    return not str(source).endswith(".keras") and not _shipped(source).is_file()
+    return not (str(source).endswith(".keras") or _shipped(source).is_file() or str(source) in registry.entries())
 
 
 def _shipped(name):

@@ -82,3 +82,8 @@ def test_mixed_precision_gives_float32_heatmaps():
         keras.config.set_dtype_policy("float32")
     assert keras.backend.standardize_dtype(heatmaps.dtype) == "float32"
     assert subnet.get_layer("Z_smooth").compute_dtype == "bfloat16"
+
+
+def test_padding_of_another_network():
+    with pytest.raises(UserError, match="backbone_padding = 'keras_resnet' is for ResNets, not for mobilenetv2"):
+        Backbone("mobilenetv2", "tf", "keras_resnet")

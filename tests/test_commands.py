@@ -41,3 +41,24 @@ def test_merge_names_the_missing_part(capsys, monkeypatch, tmp_path):
     parts = [part for head in ("keypoints", "detector", "prn", "activity") for part in (f"--{head}", tmp_path / head)]
     status, err = stopped(capsys, merge.main, monkeypatch, *parts, "--output", tmp_path / "m.keras")
     assert status == 2 and "train_keypoints.py" in err
+
+
+def test_dry_run_goes_through_everything_and_keeps_nothing(capsys, monkeypatch, tmp_path):
+    write_coco(tmp_path, 6, size=64, people=2)
+    sets = json.dumps([{"annotations": "annotations.json", "repeat": 20}])
+    arguments = ["--dry-run", "--preset", "lite", *(part for setting in (
+        f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=0")
+        for part in ("--set", setting))]
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("sys.argv", ["script", *arguments])
+    assert train.prn() == 0
+    out = capsys.readouterr().out
+    assert "s a step, so all" in out and "everything works" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_needs_a_folder(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["script"])
+    with pytest.raises(SystemExit) as stop:
+        train.prn()
+    assert stop.value.code == 2 and "--workdir" in capsys.readouterr().err

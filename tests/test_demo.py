@@ -155,6 +155,7 @@ def test_mistakes(run_demo, served, tmp_path, monkeypatch, capsys):
     port = served.url.rsplit(":")[-1]
     assert run_demo("--port", port) == 2 and f"127.0.0.1:{port} cannot be opened" in capsys.readouterr().err
     assert run_demo("--weights", tmp_path / "gone.onnx") == 2 and "no such model file" in capsys.readouterr().err
+    assert run_demo("--port", 70_000) == 2 and "choose another --port" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run_demo("--max-mb", 0)
     monkeypatch.setitem(sys.modules, "gradio", None)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from multiposenet.drawing import SMALLEST_SIDE, draw_people
+from multiposenet.drawing import SMALLEST_SIDE, caption, draw_people
 from multiposenet.prediction import Person
 from multiposenet.skeleton import COCO17
 from scenes import draw_scene
@@ -63,3 +63,12 @@ def test_nobody():
     picture = np.random.default_rng(0).integers(0, 255, (500, 600, 3), "uint8")
     drawn = draw_people(picture, [], COCO17)
     assert np.array_equal(drawn, picture) and drawn is not picture
+
+
+def test_a_followed_person_keeps_colour_and_shows_the_number():
+    box = np.array([100, 100, 300, 300], "float32")
+    alone = Person(box, .9, np.zeros((17, 3), "float32"), track_id=2)
+    empty = np.zeros((480, 480, 3), "uint8")
+    after_another = draw_people(empty, [Person(box / 10, .9, np.zeros((17, 3), "float32"), track_id=1), alone], COCO17)
+    assert np.array_equal(after_another[150:], draw_people(empty, [alone], COCO17)[150:])
+    assert caption(alone) == "2: person 90%"

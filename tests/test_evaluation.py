@@ -135,7 +135,7 @@ def test_subset_and_limit(annotations):
     (dict(image_id=99), "record number 0.*picture 99"),
     (dict(keypoints=[1.0] * 42), "42 numbers in keypoints, expected 51"),
     (dict(score=float("nan")), "not finite"),
-    (dict(score=None), "not finite"),
+    (dict(score=None), "not a COCO result"),
     (dict(score="high"), "not a COCO result"),
 ])
 def test_faulty_results_are_named(annotations, change, words):

@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from multiposenet.errors import UserError
-from multiposenet.files import replacing, write_whole
+from multiposenet.files import make_folder, replacing, write_whole
 
 
 def test_writes_text_and_bytes(tmp_path):
@@ -35,3 +35,12 @@ def test_other_errors_pass_and_leave_nothing(tmp_path):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere"):
         write_whole(tmp_path / "nowhere" / "a", "text")
+
+
+def test_folders_are_made_with_those_above(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: cannot be made a folder"):
+        make_folder(tmp_path / "file")

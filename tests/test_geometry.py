@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
-from pycocotools.cocoeval import Params
 
 from multiposenet import geometry
 from multiposenet.errors import UserError
-from multiposenet.skeleton import COCO17, Skeleton, get_skeleton
+from multiposenet.skeleton import COCO17
 
 RNG = np.random.default_rng(0)
 
@@ -58,20 +57,3 @@ def test_oks_of_the_truth_is_one_and_falls_as_coco_defines():
     moved[0, 0, 0] += 3
     one = np.exp(-9 / (2 * (2 * COCO17.sigmas[0]) ** 2 * 900))
     np.testing.assert_allclose(geometry.oks(moved, truth, [900, 900], COCO17.sigmas)[0, 0], (16 + one) / 17)
-
-
-def test_skeleton_is_cocos():
-    np.testing.assert_allclose(COCO17.sigmas, Params(iouType="keypoints").kpt_oks_sigmas)
-    order = COCO17.mirror_order
-    np.testing.assert_array_equal(order[order], np.arange(len(COCO17)))
-    assert COCO17.joints[order[COCO17.index("left_knee")]] == "right_knee"
-    assert order[COCO17.index("nose")] == COCO17.index("nose")
-
-
-def test_skeleton_mistakes_are_named():
-    with pytest.raises(UserError, match="coco18"):
-        get_skeleton("coco18")
-    with pytest.raises(UserError, match="tail"):
-        Skeleton("cat", ("nose",), (), (("nose", "tail"),), (0.1,))
-    with pytest.raises(UserError, match="2 sigmas"):
-        Skeleton("cat", ("nose",), (), (), (0.1, 0.2))

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -137,20 +138,44 @@ def test_nothing_readable(infer, photos, tmp_path, capsys):
     assert "none of 1 pictures" in capsys.readouterr().err and not list((tmp_path / "out").iterdir())
 
 
-def test_ctrl_c_keeps_what_is_finished(infer, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(multiposenet.weights, "load_pretrained", lambda name: Stopped())
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_what_is_finished(infer, photos, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(multiposenet.weights, "load_pretrained", lambda name: Stopped(number))
     assert infer(photos, "--output", tmp_path / "out") == 130
     assert {person["file_name"] for person in results(tmp_path / "out")} == {"000002.png"}
 
 
 class Stopped(TwoPeople):
-    calls = 0
+    """Sends its own process a signal when it sees a second picture."""
+
+    def __init__(self, number):
+        self.number, self.calls = number, 0
 
     def __call__(self, batch):
         self.calls += 1
         if self.calls > 1:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), self.number)
         return super().__call__(batch)
+
+
+KILLED = """
+import signal, sys
+import multiposenet.weights
+from multiposenet.commands import infer, output
+from test_infer import Stopped
+output.KEEP_S = 0
+multiposenet.weights.load_pretrained = lambda name: Stopped(signal.SIGKILL)
+infer.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_leaves_what_it_had_under_another_name(photos, tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(photos), "--no-draw", "--output", str(tmp_path / "out")],
+                          cwd=Path(__file__).parent, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    kept, = (tmp_path / "out").iterdir()
+    assert kept.name == "results.unfinished.json"
+    assert {person["file_name"] for person in json.loads(kept.read_text())} == {"000002.png"}
 
 
 def test_sample(infer, tmp_path):

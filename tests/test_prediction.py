@@ -13,7 +13,7 @@ from multiposenet.prediction import PADDING, Person, Predictor, on_canvas
 from multiposenet.skeleton import COCO17
 from scenes import ACTIVITIES
 
-CONFIG = SimpleNamespace(skeleton="coco17", activities=ACTIVITIES)
+CONFIG = SimpleNamespace(skeleton=COCO17, activities=ACTIVITIES)
 
 
 class FindsWhite:

@@ -62,7 +62,8 @@ def losses(folder):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("overrides", [["train.ema=0.9"], ["train.schedule=plateau", "train.patience=1"]])
+@pytest.mark.parametrize("overrides", [["train.ema=0.9"], ["train.schedule=plateau", "train.patience=1"],
+                                       ["train.accumulate=3"]])
 def test_interrupted_run_resumes_to_the_same_losses(tmp_path, overrides):
     config = settings(*overrides)
     model, best = run(config, tmp_path / "whole")
@@ -116,6 +117,36 @@ def test_slow_variables_move_at_their_share_of_the_rate():
     optimizer.apply([keras.ops.ones(2), keras.ops.ones(2) * 3], [fast, slow])
     np.testing.assert_allclose(keras.ops.convert_to_numpy(fast), [0.99, 1.99], rtol=1e-5)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(slow), [0.999, 1.999], rtol=1e-5)
+
+
+def test_accumulated_steps_are_one_step_of_a_larger_batch(tmp_path):
+    """Without dropout or noise, so that the samples alone decide."""
+    class Exact(Line):
+        def load(self, indices, rng):
+            return self.x[indices], self.y[indices]
+
+    def trained(*overrides):
+        config = settings("train.schedule=constant", "train.epochs=1", *overrides)
+        training.prepare(config)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        training.compile_model(model, "mse", config, 8)
+        training.fit(model, Exact(), None, config, tmp_path / overrides[0])
+        return model.get_weights()
+
+    for a, b in zip(trained("train.batch_size=4", "train.accumulate=2"), trained("train.batch_size=8")):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_a_run_without_better_epochs_ends(tmp_path, capsys):
+    run(settings("train.epochs=9", "train.learning_rate=0", "train.schedule=constant", "train.stop_after=2"), tmp_path)
+    assert len(losses(tmp_path)) == 3 and "no better epoch in 2" in capsys.readouterr().out
+
+
+def test_a_trial_ends_early_and_says_how_long_all_would_take(tmp_path, capsys):
+    model, _ = run(settings("train.max_steps=6"), tmp_path)
+    out = capsys.readouterr().out
+    assert training._step(model) == 6 and len(losses(tmp_path)) == 2
+    assert "4 epochs of 4 steps of 8 samples; learning rate cosine" in out and "so all 16 take" in out
 
 
 def test_loss_that_is_not_finite_names_the_batch(tmp_path):

@@ -11,9 +11,11 @@ from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import HEADS, load_config, preset_model
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_prn
+from multiposenet.skeleton import get_skeleton
 
 from conftest import TINY
 
+OTHER = dict(name="other", joints=["nose", "tail"])  # a skeleton
 
 @pytest.fixture(scope="module")
 def originals(tiny_model, tmp_path_factory):
@@ -98,7 +100,7 @@ def test_moved_backbone_is_refused(runs, tmp_path):
 
 
 @pytest.mark.parametrize("head, field, value", [
-    ("detector", "fpn_channels", 16), ("prn", "skeleton", "other"), ("activity", "skeleton", "other")])
+    ("detector", "fpn_channels", 16), ("prn", "skeleton", OTHER), ("activity", "skeleton", OTHER)])
 def test_parts_that_disagree_are_refused(runs, tmp_path, head, field, value):
     edit(runs[head] / f"{head}.json", lambda m: m["config"]["model"].update({field: value}))
     with pytest.raises(UserError) as error:
@@ -166,9 +168,24 @@ def test_a_head_starts_from_a_run_or_from_a_merged_model(runs, tiny_model, tiny_
     weights.save_model(tiny_model, tmp_path / "all.keras")
     for source in (runs["prn"], tmp_path / "all.keras"):
         fresh = build_prn(tiny_config)
-        weights.start_from("prn", fresh, source)
+        weights.start_from("prn", fresh, source, tiny_config)
         np.testing.assert_allclose(fresh.get_weights()[0], tiny_model.heads["prn"].get_weights()[0])
     other = build_prn(tiny_config.model_copy(update={"prn_hidden": 9}))
-    for source, word in ((tmp_path / "all.keras", "does not fit"), (tmp_path / "none", "no prn.weights.h5")):
+    for source, word in ((tmp_path / "all.keras", "other sizes"), (tmp_path / "none", "no prn.weights.h5")):
         with pytest.raises(UserError, match=word):
-            weights.start_from("prn", other, source)
+            weights.start_from("prn", other, source, tiny_config)
+
+
+def test_other_joints_start_anew_and_the_rest_is_kept(tiny_model, tiny_config, tmp_path, capsys):
+    weights.save_model(tiny_model, tmp_path / "all.keras")
+    config = tiny_config.model_copy(update={"skeleton": get_skeleton(OTHER)})
+    fresh = build_prn(config)
+    weights.start_from("prn", fresh, tmp_path / "all.keras", config)
+    printed, kept = capsys.readouterr().out, 0
+    for weight, before in zip(fresh.weights, tiny_model.heads["prn"].weights):
+        if weight.shape == before.shape:
+            np.testing.assert_allclose(weight, before)
+            kept += 1
+        else:
+            assert weight.path in printed
+    assert 0 < kept < len(fresh.weights)

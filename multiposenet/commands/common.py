@@ -1,7 +1,10 @@
 """What every command shares: configuration options, quiet imports, and errors turned into exit statuses."""
 
+import math
 import os
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 
 from multiposenet.config import PRESETS, load_config
@@ -12,17 +15,31 @@ from multiposenet.errors import UserError
 def run(function, *args):
     """Call a command's function and return its exit status.
 
-    A `UserError` becomes its message on stderr and status 2, Ctrl-C becomes status 130; otherwise what the function
-    returns, or 0.
+    A `UserError` becomes its message on stderr and status 2, Ctrl-C and SIGTERM become status 130; otherwise what the
+    function returns, or 0.
     """
     try:
-        return function(*args) or 0
+        with _terminated_like_ctrl_c():
+            return function(*args) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _terminated_like_ctrl_c():
+    """SIGTERM, which ends a service, leaves finished work and whole files behind as well."""
+    if threading.current_thread() is not threading.main_thread():  # only there Python takes signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def add_config_arguments(parser, preset=True):
@@ -61,6 +78,13 @@ def predict_config(args, **settings):
         if not override.startswith("predict."):
             raise UserError(f"--set {override}: only predict.* can be set here, the weights decide the rest")
     return config_from(args, *(f"predict.{key}={value}" for key, value in settings.items() if value is not None)).predict
+
+
+def positive(text):
+    """An option's value above 0, for argparse."""
+    if not 0 < float(text) < math.inf:
+        raise ValueError
+    return float(text)
 
 
 @contextmanager

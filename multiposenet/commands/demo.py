@@ -7,8 +7,8 @@ import signal
 import tempfile
 import time
 
-from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, predict_config, quiet_tensorflow,
-                                          run)
+from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, positive, predict_config,
+                                          quiet_tensorflow, run)
 from multiposenet.demo.inside import OpenPredictor
 from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
@@ -31,7 +31,7 @@ def demo(args):
         predictor = OpenPredictor if hasattr(model, "dense") else Predictor  # exported graphs are closed
         app = page.build_app(predictor(model, config))
         page.serve(app, args.host, args.port, args.max_mb)
-        print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+        print(f"{app.local_url} (Ctrl-C ends it)", flush=True)
         try:
             wait()
         finally:
@@ -74,17 +74,7 @@ def _parser():
     add_weights_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1",
                         help="address to listen on; 0.0.0.0 lets the whole network in (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_whole(1, 65535), default=7860, help="default: 7860")
-    parser.add_argument("--max-mb", type=_whole(1, 10_000), default=20, help="largest upload in MiB (default: 20)")
+    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+    parser.add_argument("--max-mb", type=positive, default=20, help="largest upload in MiB (default: 20)")
     add_config_arguments(parser, preset=False)
     return parser
-
-
-def _whole(low, high):
-    """argparse's type for a whole number in these bounds."""
-    def number(text):
-        if not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not within {low} to {high}")
-        return int(text)
-
-    return number

@@ -2,7 +2,6 @@
 
 from multiposenet.commands.common import quiet_tensorflow
 from multiposenet.evaluation import activity as evaluation
-from multiposenet.skeleton import get_skeleton
 
 # Name -> what differs from the configuration: (section, its settings).
 AS_LABELLED = dict(mirror=0.0, drop_joint=0.0, joint_jitter=0.0, box_jitter=0.0)
@@ -34,7 +33,7 @@ def compare(config, folder):
         from multiposenet.data.activity import read_pose_sets
         from multiposenet.evaluation import baselines, figures
         from multiposenet.recipes import activity as recipe
-    skeleton = get_skeleton(config.model.skeleton)
+    skeleton = config.model.skeleton
     table = read_pose_sets(config, skeleton)
     print(table.describe())
     summaries = {}

@@ -1,4 +1,4 @@
-"""`infer.py`: people, joints and activities of pictures, drawn and as a COCO results list."""
+"""`infer.py`: people, joints and activities of pictures or of a video, drawn and as COCO results."""
 
 import argparse
 import sys
@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, predict_config, quiet_tensorflow,
-                                          run)
+from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, positive, predict_config,
+                                          quiet_tensorflow, run)
 from multiposenet.commands.output import RESULTS, Output
+from multiposenet.commands.video import annotate_video
 from multiposenet.data.pictures import find_pictures
+from multiposenet.data.videos import USUAL_FPS, is_video
 from multiposenet.drawing import draw_people
 from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
@@ -20,35 +22,52 @@ from multiposenet.prediction import Predictor
 
 
 def main(argv=None):
-    """Exit status: 0 done, 1 no picture could be read, 2 a mistake of the user, 130 stopped by Ctrl-C."""
+    """Exit status: 0 done, 1 no picture or frame could be read, 2 a mistake of the user, 130 stopped by Ctrl-C."""
     return run(infer, _parser().parse_args(argv))
 
 
 def infer(args):
-    """Predict, draw and write `results.json`; returns the exit status."""
+    """Predict, draw and write the results; returns the exit status."""
     if args.sample == bool(args.paths):
-        raise UserError("name pictures, folders or globs, or give --sample alone")
+        raise UserError("name pictures, folders, globs or one video, or give --sample alone")
     config = predict_config(args, score_threshold=args.score, joint_threshold=args.joint_score)
+    videos = [path for path in args.paths if is_video(path)]
+    if videos and len(args.paths) > 1:
+        raise UserError(f"{videos[0]}: a video is followed alone; give one command for each")
+    if videos:
+        return annotate_video(args, lambda: _predictor(args, config))
+    if args.live:
+        raise UserError("--live shows videos, streams and webcams; leave it out for pictures")
     with tempfile.TemporaryDirectory() as folder:
         paths = _write_samples(Path(folder)) if args.sample else find_pictures(args.paths)
         output = Output(args.output, paths, args.draw)
         output.prepare(args.overwrite)
-        with quiet_tensorflow():
-            model = load_engine(args.weights, args.engine)
-        return _predict_all(Predictor(model, config), output)
+        return _predict_all(_predictor(args, config), output)
+
+
+def _predictor(args, config):
+    with quiet_tensorflow():
+        return Predictor(load_engine(args.weights, args.engine), config)
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="infer.py", description=__doc__.split(":", 1)[1].strip())
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="picture, folder of pictures or quoted glob")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help=f"for the drawings and {RESULTS}")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="picture, folder of pictures or quoted glob; "
+                        "or one video file, URL (rtsp://, http://), webcam number or pattern such as frames/%%05d.png")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR",
+                        help=f"for the drawings and {RESULTS}, or for the drawn video and its .jsonl")
     add_weights_arguments(parser)
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")
-    parser.add_argument("--no-draw", action="store_false", dest="draw", help=f"write {RESULTS} alone")
+    parser.add_argument("--no-draw", action="store_false", dest="draw", help="write the results alone")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--sample", action="store_true", help="two pictures that come with scikit-image")
+    parser.add_argument("--live", action="store_true", help="show the video and the frame rate in a window; q ends it")
+    parser.add_argument("--stall", type=positive, default=10, metavar="SECONDS",
+                        help="end a stream that is silent for so long (default: 10)")
+    parser.add_argument("--fps", type=positive, default=USUAL_FPS,
+                        help=f"frame rate of numbered pictures (default: {USUAL_FPS})")
     add_config_arguments(parser, preset=False)
     return parser
 
@@ -79,6 +98,7 @@ def _predict_all(predictor, output):
                                                    predictor.config.joint_threshold))
             records += [person.as_coco(output.image_ids[i], prediction.path.name) for person in prediction.people]
             read, people = read + 1, people + len(shown)
+            output.save_unfinished(records)
     finally:  # what is finished stays, whatever stopped the rest
         progress.close()
         if read:

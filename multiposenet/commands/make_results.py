@@ -15,13 +15,13 @@ def main(argv=None):
 
 def make_results(args):
     """Write the page; evaluations keep the order in which they are given."""
-    from multiposenet.data.coco import load_json
+    from multiposenet.files import read_json
     from multiposenet.evaluation.report import METRICS, page
 
     entries = {}
     for entry in args.evaluations:
         name, _, folder = entry.rpartition("=")
-        metrics = load_json(Path(folder) / METRICS)
+        metrics = read_json(Path(folder) / METRICS)
         if not isinstance(metrics, dict) or "source" not in metrics:
             raise UserError(f"{Path(folder) / METRICS}: not written by evaluate.py")
         entries[name or metrics["source"]["file"]] = metrics

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+import time
 
 import cv2
 
@@ -12,6 +13,8 @@ from multiposenet.errors import UserError
 from multiposenet.files import write_whole
 
 RESULTS = "results.json"
+UNFINISHED = "results.unfinished.json"  # what a killed run leaves; it never reads as a whole one
+KEEP_S = 10
 JPEG_SIDE = 65_500  # the format's longest
 
 
@@ -28,24 +31,11 @@ class Output:
         self.folder, self.paths = folder, paths
         self.drawings = _drawing_paths(paths, folder) if draw else []
         self.image_ids = _image_ids(paths)
+        self.kept = time.monotonic()
 
     def prepare(self, overwrite=False):
-        """Make the folder.
-
-        Raises:
-            UserError: something would be lost, or the folder cannot be written to.
-        """
-        pictures = {os.path.abspath(path) for path in self.paths}
-        try:
-            for target in (self.folder / RESULTS, *self.drawings):
-                if os.path.abspath(target) in pictures:
-                    raise UserError(f"{target}: the drawing would replace the picture; choose another --output")
-                if target.exists() and not overwrite:
-                    raise UserError(f"{target}: exists already; choose another --output or add --overwrite")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot write there ({error.strerror}); choose another --output") from None
+        """Make the folder, see `prepare_folder`."""
+        prepare_folder(self.folder, (self.folder / RESULTS, *self.drawings), self.paths, overwrite)
 
     def save_drawing(self, i, drawn):
         """Write the i-th picture's drawing, (h, w, 3) uint8 RGB, no larger than JPEG allows."""
@@ -58,6 +48,32 @@ class Output:
     def save_results(self, records):
         """Write the COCO results list."""
         write_whole(self.folder / RESULTS, json.dumps(records))
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+
+    def save_unfinished(self, records):
+        """Keep what there is so far, at most every `KEEP_S` seconds."""
+        if time.monotonic() - self.kept > KEEP_S:
+            write_whole(self.folder / UNFINISHED, json.dumps(records))
+            self.kept = time.monotonic()
+
+
+def prepare_folder(folder, targets, sources, overwrite=False):
+    """Make the folder for `targets`, files made from `sources`.
+
+    Raises:
+        UserError: something would be lost, or the folder cannot be written to.
+    """
+    sources = {os.path.abspath(path) for path in sources}
+    try:
+        for target in targets:
+            if os.path.abspath(target) in sources:
+                raise UserError(f"{target}: the drawing would replace the picture or video; choose another --output")
+            if target.exists() and not overwrite:
+                raise UserError(f"{target}: exists already; choose another --output or add --overwrite")
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write there ({error.strerror}); choose another --output") from None
 
 
 def _drawing_paths(paths, folder):

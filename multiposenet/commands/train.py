@@ -3,26 +3,46 @@
 import argparse
 import importlib
 import json
+import resource
+import tempfile
 
 from multiposenet.commands.common import add_config_arguments, config_from, quiet_tensorflow, run
+
+DRY_STEPS = 5  # the first one or two compile
 
 
 def train(head, description, argv=None):
     """Train one head from a command line and print its figures."""
     parser = argparse.ArgumentParser(description=description)
     add_config_arguments(parser)
-    parser.add_argument("--workdir", required=True, help="run folder: checkpoints, logs, the head's weights and manifest")
+    parser.add_argument("--workdir", help="run folder: checkpoints, logs, the head's weights and manifest")
     parser.add_argument("--resume", action="store_true", help="continue the run of that folder")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="a few steps through everything in a folder that is thrown away; says how long all would take")
     parser.add_argument("--mixed-precision", action="store_true", help="same as --set train.precision=mixed_bfloat16")
     arguments = parser.parse_args(argv)
     if arguments.mixed_precision:
         arguments.overrides.append("train.precision=mixed_bfloat16")
     config = config_from(arguments)
+    if not arguments.workdir and not arguments.dry_run:
+        parser.error("--workdir is missing: name the run's folder")
     with quiet_tensorflow():  # Keras comes only after the arguments hold
         recipe = importlib.import_module(f"multiposenet.recipes.{head}")
+    if arguments.dry_run:
+        return _dry_run(recipe, config)
     metrics = recipe.train(config, arguments.workdir, arguments.resume)
     print(json.dumps(metrics, indent=1))
     print(f"wrote {arguments.workdir}/{head}.weights.h5 and its manifest {head}.json")
+
+
+def _dry_run(recipe, config):
+    """Train, validate and save as the run would, but for `DRY_STEPS` steps; `training.fit` prints what all would take."""
+    trial = {"train": config.train.model_copy(update={"max_steps": DRY_STEPS}),
+             "activity": config.activity.model_copy(update={"folds": 0})}
+    with tempfile.TemporaryDirectory() as folder:
+        recipe.train(config.model_copy(update=trial), folder)
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20  # Linux counts in KiB
+    print(f"dry run of {DRY_STEPS} steps: everything works, {peak_gib:.1f} GiB of memory; nothing was kept")
 
 
 def keypoints():

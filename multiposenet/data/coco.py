@@ -1,9 +1,8 @@
 """COCO-format annotation files, checked entry by entry. Plain or gzipped JSON."""
 
 import contextlib
-import gzip
 import io
-import json
+import operator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -12,8 +11,9 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from multiposenet.errors import UserError
+from multiposenet.files import read_json
 from multiposenet.geometry import xywh_to_xyxy
-from multiposenet.skeleton import COCO17
+from multiposenet.skeleton import COCO17, person_category
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Picture:
 
 
 def read_coco(annotations, images=None, skeleton=COCO17):
-    """Read a COCO-format file.
+    """Read the people of a COCO-format file; annotations of other categories are passed over (`person_category`).
 
     Args:
         annotations: path of the JSON, may end in `.gz`.
@@ -61,7 +61,7 @@ def read_coco(annotations, images=None, skeleton=COCO17):
     Raises:
         UserError: a missing or broken file, or an entry that is not as COCO defines it; both are named.
     """
-    data = load_json(annotations)
+    data = read_json(annotations)
     for key in ("images", "annotations"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise UserError(f"{annotations}: not a COCO annotation file, it has no list {key!r}")
@@ -71,33 +71,25 @@ def read_coco(annotations, images=None, skeleton=COCO17):
     for i, entry in enumerate(data["images"]):
         with _naming(annotations, "image", i, entry):
             name = entry["file_name"]
+            if not isinstance(name, str):
+                raise ValueError(f"file_name {name!r} is not a text")
             file = Path(images) / name if images is not None else None
-            if entry["id"] in pictures:
-                raise ValueError(f"id {entry['id']} is there twice")
-            pictures[entry["id"]] = Picture(entry["id"], name, file, int(entry["height"]), int(entry["width"]), [], entry)
+            number, height, width = (_whole(entry, key) for key in ("id", "height", "width"))
+            if number in pictures:
+                raise ValueError(f"id {number} is there twice")
+            if min(height, width) < 1:
+                raise ValueError(f"{width} x {height} pixels are no picture")
+            pictures[number] = Picture(number, name, file, height, width, [], entry)
+    category = person_category(data, annotations)
     for i, entry in enumerate(data["annotations"]):
         with _naming(annotations, "annotation", i, entry):
             if entry["image_id"] not in pictures:
                 raise ValueError(f"image_id {entry['image_id']} is not among the images")
-            pictures[entry["image_id"]].people.append(_person(entry, len(skeleton)))
+            if category and entry["category_id"] != category["id"]:
+                continue
+            picture = pictures[entry["image_id"]]
+            picture.people.append(_person(entry, len(skeleton), (picture.height, picture.width)))
     return [pictures[i] for i in sorted(pictures)]
-
-
-def load_json(path):
-    """Parse plain or gzipped JSON.
-
-    Raises:
-        UserError: naming the file, and the line where its text is broken.
-    """
-    try:
-        raw = Path(path).read_bytes()
-        return json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged file ({error})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
 
 
 def region_mask(person, height, width):
@@ -114,20 +106,63 @@ def region_mask(person, height, width):
     return mask
 
 
-def _person(entry, joints):
+def _whole(entry, key):
+    if not isinstance(entry[key], (int, float)) or entry[key] != int(entry[key]):
+        raise ValueError(f"{key} {entry[key]!r} is not a whole number")
+    return int(entry[key])
+
+
+def _person(entry, joints, size):
     box = np.asarray(entry["bbox"], "float32")
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
         raise ValueError(f"bbox {entry['bbox']} is not x, y, width, height")
     keypoints = np.asarray(entry.get("keypoints") or np.zeros(3 * joints), "float32")
     if keypoints.size != 3 * joints:
-        raise ValueError(f"{keypoints.size} keypoint numbers, expected {3 * joints} (x, y, v of {joints} joints)")
+        raise ValueError(f"{keypoints.size} keypoint numbers, expected {3 * joints} (x, y, v of {joints} joints); other "
+                         "joints than COCO's are named by model.skeleton, which takes this very file")
     if not np.isfinite(keypoints).all():
         raise ValueError("a keypoint is not a finite number")
     keypoints = keypoints.reshape(joints, 3)
     keypoints = keypoints * (keypoints[:, 2:] > 0)
     area = float(entry.get("area", box[2] * box[3]))
+    if not np.isfinite(area):
+        raise ValueError(f"area {area} is not a finite number")
+    _check_segmentation(entry.get("segmentation"), size)
     return Person(entry.get("id", -1), xywh_to_xyxy(box), keypoints, bool(entry.get("iscrowd", 0)), area,
                   entry.get("segmentation"), entry)
+
+
+def _check_segmentation(segmentation, size):
+    """Raise ValueError where pycocotools would read or write beyond its memory."""
+    if not segmentation:
+        return
+    if isinstance(segmentation, dict):
+        if tuple(segmentation["size"]) != size:
+            raise ValueError(f"segmentation of size {segmentation['size']}, but the picture has {list(size)}")
+        counts = segmentation["counts"]
+        runs = _runs(counts) if isinstance(counts, str) else [operator.index(run) for run in counts]
+        if min(runs) < 0 or sum(runs) != size[0] * size[1]:
+            raise ValueError("the segmentation's runs do not add up to the picture")
+        return
+    for polygon in segmentation:
+        points = np.asarray(polygon, float)
+        if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not (np.abs(points) < 1e6).all():
+            raise ValueError("segmentation is not polygons of three points (x, y) and more")
+
+
+def _runs(text):
+    """Lengths of the runs in COCO's compressed mask: base-32 digits, lowest first; from the third on as differences."""
+    runs, value, shift = [], 0, 0
+    for code in text.encode("ascii"):
+        digit = code - 48
+        value, shift = value | (digit & 31) << shift, shift + 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return runs if not shift else [-1]
 
 
 @contextlib.contextmanager
@@ -135,7 +170,7 @@ def _naming(path, kind, i, entry):
     """Turns any fault of an entry into a message with its place in the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         name = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path}: {kind} number {i}{name}: {reason}") from None

@@ -1,5 +1,6 @@
 """Pictures from disk: one reader for training and prediction, and the search for files."""
 
+import contextlib
 import glob
 import os
 import warnings
@@ -63,6 +64,17 @@ def find_pictures(patterns):
     return sorted(found.values())
 
 
+@contextlib.contextmanager
+def quiet_opencv():
+    """OpenCV's own messages are kept silent inside the block: the caller reports."""
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
+    previous = set_log_level(0)
+    try:
+        yield
+    finally:
+        set_log_level(previous)
+
+
 def _check(path):
     """Name of the file's format. Pillow reads the header alone, so that a decompression bomb is never unpacked."""
     if not path.exists():
@@ -90,16 +102,13 @@ def _check(path):
 
 
 def _decode(encoded):
-    """bytes -> (h, w, 3) uint8 RGB, or None. OpenCV's own messages are kept silent: the caller reports."""
-    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
-    previous = set_log_level(0)
+    """bytes -> (h, w, 3) uint8 RGB, or None."""
     try:
-        picture = cv2.imdecode(np.frombuffer(encoded, "uint8"), cv2.IMREAD_COLOR)
+        with quiet_opencv():
+            picture = cv2.imdecode(np.frombuffer(encoded, "uint8"), cv2.IMREAD_COLOR)
         return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     except cv2.error:
         return None
-    finally:
-        set_log_level(previous)
 
 
 def _matches(pattern):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from multiposenet.data.coco import load_json, read_coco
+from multiposenet.data.coco import read_coco
 from multiposenet.data.csv_rows import check_columns, number, read_csv
 from multiposenet.errors import UserError
+from multiposenet.files import read_json
 from multiposenet.geometry import xywh_to_xyxy
 
 BOX = ("x1", "y1", "x2", "y2")
@@ -105,7 +106,7 @@ def read_pose_json(path, skeleton, classes):
     Raises:
         UserError: naming the file and the entry (the first is 0).
     """
-    entries = load_json(path)
+    entries = read_json(path)
     if isinstance(entries, dict):
         people = [(picture.name, person) for picture in read_coco(path, skeleton=skeleton) for person in picture.people]
         return _table(path, "person", enumerate(people), _coco_person, skeleton, classes)

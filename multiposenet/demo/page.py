@@ -80,11 +80,11 @@ def serve(app, host, port, max_mb):
         UserError: the port cannot be had.
     """
     try:
-        app.launch(server_name=host, server_port=port, max_file_size=max_mb * 2 ** 20, share=False, allowed_paths=[],
-                   prevent_thread_lock=True, state_session_capacity=SESSIONS, ssr_mode=False, mcp_server=False,
+        app.launch(server_name=host, server_port=port, max_file_size=round(max_mb * 2 ** 20), prevent_thread_lock=True,
+                   share=False, allowed_paths=[], state_session_capacity=SESSIONS, ssr_mode=False, mcp_server=False,
                    pwa=False, run_history=False, enable_monitoring=False, footer_links=[], quiet=True, css=CSS,
                    theme=gr.themes.Default(font=["system-ui", "sans-serif"]))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # taken or forbidden, no such port
         raise UserError(f"{host}:{port} cannot be opened ({error}); choose another --port") from None
 
 

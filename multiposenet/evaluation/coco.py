@@ -7,9 +7,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from multiposenet.data.coco import load_json, read_coco
+from multiposenet.data.coco import read_coco
 from multiposenet.errors import UserError
-from multiposenet.skeleton import COCO17
+from multiposenet.files import read_json
+from multiposenet.skeleton import skeleton_of
 
 FIGURES = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
@@ -26,7 +27,7 @@ class Truth:
         subset: "all" pictures, or "all_annotated": those whose `all_persons_annotated` is not false.
         limit: only the first so many of them.
         images: folder of the pictures, when they will be opened.
-        skeleton: of annotations and results; its sigmas are used.
+        skeleton: of annotations and results; its sigmas are used. None: as the annotations say, COCO's if they do not.
 
     Attributes:
         pictures: list of `Picture` that are scored.
@@ -35,9 +36,10 @@ class Truth:
         UserError: a broken file, or no picture in the subset.
     """
 
-    def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=COCO17):
-        pictures = read_coco(annotations, images, skeleton)  # names a faulty entry, which pycocotools would not
-        self.data, self.skeleton = load_json(annotations), skeleton
+    def __init__(self, annotations, subset="all", limit=None, images=None, skeleton=None):
+        skeleton = skeleton or skeleton_of(annotations)
+        pictures = read_coco(annotations, images, skeleton)
+        self.data, self.skeleton = _as_pycocotools_wants(pictures), skeleton
         self.id_of = {picture.name: picture.id for picture in pictures}
         self.known = {picture.id for picture in pictures}
         wanted = [picture for picture in pictures
@@ -53,7 +55,7 @@ class Truth:
             UserError: a broken file, a picture that is not in the annotations, joints of another skeleton, or a
                 number that is not finite; the record is named.
         """
-        records = load_json(path)
+        records = read_json(path)
         if not isinstance(records, list):
             raise UserError(f"{path}: expected a COCO results list, found a {type(records).__name__}")
         return [self._checked(record, f"{path}: record number {i}") for i, record in enumerate(records)]
@@ -103,28 +105,28 @@ class Truth:
         records = [_of_kind(record, kind) for record in records if record["image_id"] in set(image_ids) and kind in record]
         if not records:  # pycocotools cannot load an empty list
             return None
-        data = {"info": {}, **self.data}
-        if change:
-            data["annotations"] = [change(annotation) for annotation in data["annotations"]]
+        data = {**self.data, "annotations": [change(annotation) if change else annotation
+                                             for annotation in self.data["annotations"]]}
         return _run_pycocotools(data, records, kind, image_ids, np.array(self.skeleton.sigmas))
 
     def _checked(self, record, where):
         try:
             image_id = self.id_of.get(record.get("file_name"), record["image_id"])
             box_score = record.get("box_score", record["score"])
-            parts = {key: record[key] for key in FIGURES if key in record}  # a detector may give boxes alone
-            numbers = np.concatenate([*parts.values(), [record["score"], box_score]]).astype(float)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            score, box_score = float(record["score"]), float(box_score)
+            parts = {key: list(map(float, record[key])) for key in FIGURES if key in record}  # there may be boxes alone
+            known = image_id in self.known
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise UserError(f"{where} is not a COCO result ({error})") from None
-        if image_id not in self.known:
+        if not known:
             raise UserError(f"{where} is of picture {image_id}, which the annotations do not have")
         for key, size in (("bbox", 4), ("keypoints", 3 * len(self.skeleton))):
             if len(parts.get(key, [0] * size)) != size:
                 raise UserError(f"{where} has {len(parts[key])} numbers in {key}, expected {size} (skeleton "
                                 f"{self.skeleton.name})")
-        if not np.isfinite(numbers).all():
+        if not np.isfinite([score, box_score, *sum(parts.values(), [])]).all():
             raise UserError(f"{where} holds a number that is not finite")
-        return {**parts, "image_id": image_id, "category_id": 1, "score": record["score"], "box_score": box_score}
+        return {**parts, "image_id": image_id, "category_id": 1, "score": score, "box_score": box_score}
 
 
 def _of_kind(record, kind):
@@ -133,6 +135,17 @@ def _of_kind(record, kind):
         return {key: value for key, value in record.items() if key != "bbox"}
     record = {key: value for key, value in record.items() if key != "keypoints"}
     return {**record, "score": record.get("box_score", record["score"])}
+
+
+def _as_pycocotools_wants(pictures):
+    """A COCO file's content made of what `read_coco` has checked; pycocotools believes anything."""
+    images = [dict(id=picture.id, height=picture.height, width=picture.width) for picture in pictures]
+    people = [(picture, person) for picture in pictures for person in picture.people]
+    annotations = [{**person.extra, "id": i, "image_id": picture.id, "category_id": 1, "iscrowd": int(person.crowd),
+                    "area": person.area, "bbox": list(map(float, person.extra["bbox"])), "num_keypoints": person.num_joints,
+                    "keypoints": list(map(float, person.extra.get("keypoints") or person.keypoints.ravel()))}
+                   for i, (picture, person) in enumerate(people, start=1)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
 def _only_joint(k):

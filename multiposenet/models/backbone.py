@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from multiposenet.errors import UserError
+from multiposenet.files import replacing
 
 # Where C2..C5 (strides 4, 8, 16, 32) leave each network, METHOD section 2. MobileNetV2 is tapped after the
 # expansion that precedes each stride, where the features are widest.
@@ -16,6 +17,10 @@ TAPS = {
     "mobilenetv2": ("MobileNetV2", ("block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu")),
 }
 STRIDES = (4, 8, 16, 32)
+# Zeros (before, after) each side ahead of the two windows of stride 2 that a ResNet begins with, sides being even.
+# keras.applications puts as many before as after; keras-resnet, on which keras-retinanet stands, has TensorFlow's
+# "same": more after. It sees the picture 1 + 2 pixels further on, and no change of weights makes up for that.
+PADDINGS = {"keras": {}, "keras_resnet": {"conv1_pad": (2, 3), "pool1_pad": (0, 1)}}
 MOMENTUM = 0.99  # of live BatchNorm; keras.applications' 0.999 is too slow for runs of a few thousand steps
 
 
@@ -51,15 +56,23 @@ class Backbone(keras.Model):
     Args:
         network: a key of `TAPS`.
         preprocessing: mode of `Preprocess`.
+        padding: a key of `PADDINGS`.
+
+    Raises:
+        UserError: a padding that the network does not have.
     """
 
-    def __init__(self, network, preprocessing, name="backbone", **kwargs):
+    def __init__(self, network, preprocessing, padding="keras", name="backbone", **kwargs):
+        if PADDINGS[padding] and not network.startswith("resnet"):
+            raise UserError(f"model.backbone_padding = {padding!r} is for ResNets, not for {network}")
         constructor, taps = TAPS[network]
         image = keras.Input((None, None, 3), name="image")
         pixels = Preprocess(preprocessing, name="preprocess")(image)
         body = getattr(keras.applications, constructor)(include_top=False, weights=None, input_tensor=pixels)
+        for layer, sides in PADDINGS[padding].items():
+            body.get_layer(layer).padding = (sides, sides)
         super().__init__(image, [body.get_layer(tap).output for tap in taps], name=name, **kwargs)
-        self.network, self.preprocessing = network, preprocessing
+        self.network, self.preprocessing, self.padding = network, preprocessing, padding
         for layer in self.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
@@ -99,5 +112,15 @@ class Backbone(keras.Model):
             if layer.weights:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
 
+    def save_body(self, path):
+        """Write the weights as the kind of file that `load_imagenet` takes; its name must end in `.weights.h5`."""
+        body = getattr(keras.applications, TAPS[self.network][0])(include_top=False, weights=None)
+        for layer in body.layers:
+            if layer.weights:
+                layer.set_weights(self.get_layer(layer.name).get_weights())
+        with replacing(path) as temporary:
+            body.save_weights(temporary)
+
     def get_config(self):
-        return {"network": self.network, "preprocessing": self.preprocessing, "name": self.name}
+        return {"network": self.network, "preprocessing": self.preprocessing, "padding": self.padding,
+                "name": self.name}

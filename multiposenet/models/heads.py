@@ -9,18 +9,17 @@ from multiposenet.models.fpn import FPN
 from multiposenet.models.keypoint_subnet import KeypointSubnet
 from multiposenet.models.prn import PoseResidualNetwork
 from multiposenet.models.retinanet import RetinaNetHeads
-from multiposenet.skeleton import get_skeleton
 
 
 def build_backbone(config):
     """Backbone of a ModelConfig, with random weights."""
-    return Backbone(config.backbone, config.preprocessing)
+    return Backbone(config.backbone, config.preprocessing, config.backbone_padding)
 
 
 def keypoint_parts(config, backbone):
     """Pyramid and subnet of the keypoint head."""
     fpn = FPN(2, backbone.depths, config.fpn_channels, name="keypoint_fpn")
-    maps = len(get_skeleton(config.skeleton)) + 1
+    maps = len(config.skeleton) + 1
     return fpn, KeypointSubnet(config.fpn_channels, config.subnet_filters, config.fusion_filters, maps,
                                config.subnet_batch_norm)
 
@@ -45,11 +44,11 @@ def detector_model(backbone, fpn, heads):
 
 def build_prn(config):
     """Pose Residual Network of a ModelConfig."""
-    return PoseResidualNetwork(len(get_skeleton(config.skeleton)), config.grid, config.prn_hidden, config.prn_dropout)
+    return PoseResidualNetwork(len(config.skeleton), config.grid, config.prn_hidden, config.prn_dropout)
 
 
 def build_activity(config):
     """Activity classifier of a ModelConfig."""
-    inputs = pose_vector.size(len(get_skeleton(config.skeleton)), config.pose_pairs)
+    inputs = pose_vector.size(len(config.skeleton), config.pose_pairs)
     return ActivityClassifier(inputs, len(config.activities), config.activity_units, config.activity_dropout,
                               config.activity_batch_norm)

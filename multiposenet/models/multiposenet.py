@@ -10,7 +10,6 @@ from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_model, detector_parts,
                                        keypoint_parts, keypoints_model)
 from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
-from multiposenet.skeleton import get_skeleton
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -81,7 +80,7 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
 
 def _people(config, found, prn, activity):
     boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
-    joints = len(get_skeleton(config.skeleton))
+    joints = len(config.skeleton)
     peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
     grids = PersonGrids(config.grid, config.box_margin, name="person_grids")([boxes, peaks])
     masses = PerPerson(prn, name="prn_per_person")(grids)

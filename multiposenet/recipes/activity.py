@@ -13,7 +13,6 @@ from multiposenet.data.activity import ActivitySource, hold_out, read_pose_sets
 from multiposenet.errors import UserError
 from multiposenet.evaluation import activity as evaluation
 from multiposenet.models.heads import build_activity
-from multiposenet.skeleton import get_skeleton
 
 FOLDS = "folds"  # each fold is a run of its own in this folder, so that it can be resumed
 
@@ -24,7 +23,7 @@ def train(config, workdir, resume=False):
     Raises:
         UserError: see `read_pose_sets`, `split`, `training.fit`.
     """
-    workdir, skeleton = Path(workdir), get_skeleton(config.model.skeleton)
+    workdir, skeleton = Path(workdir), config.model.skeleton
     if resume and not _started(workdir) and not _started(workdir / FOLDS / "1"):
         raise UserError(f"{workdir}: nothing to resume there; leave out --resume to start")
     table = read_pose_sets(config, skeleton)
@@ -75,7 +74,7 @@ def fit(table, config, skeleton, workdir, resume=False):
         warnings.warn("no picture is held out (data.validation), so the learning rate stays as it is")
     head = build_activity(config.model)
     if config.train.init:
-        weights.start_from("activity", head, config.train.init)
+        weights.start_from("activity", head, config.train.init, config.model)
     model = training.trainer_of(head)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.activity.label_smoothing)
     training.compile_model(model, loss, config, training.steps_per_epoch(source, config),

@@ -8,7 +8,6 @@ from multiposenet.data.sets import read_sets
 from multiposenet.errors import UserError
 from multiposenet.losses import FocalLoss, SmoothL1Loss
 from multiposenet.models.heads import build_backbone, detector_model, detector_parts, keypoint_parts, keypoints_model
-from multiposenet.skeleton import get_skeleton
 
 
 def build(config):
@@ -25,7 +24,7 @@ def build(config):
     backbone.trainable = False  # the keypoint head stands on it too
     head = detector_model(backbone, *detector_parts(config.model, backbone))
     if config.train.init:
-        weights.start_from("detector", head, config.train.init)
+        weights.start_from("detector", head, config.train.init, config.model)
     image = keras.Input((None, None, 3), name="image")
     features = backbone(image, training=False)
     return keras.Model(image, head(features[1:]), name="detector_training"), head, backbone
@@ -42,7 +41,7 @@ def load_backbone(config):
                         "backbone it stands on")
     manifest, file = weights.read_manifest("keypoints", config.train.keypoints)
     theirs = manifest["config"].model
-    for field in ("backbone", "preprocessing", "fpn_channels"):
+    for field in weights.BACKBONE:
         ours, other = getattr(config.model, field), getattr(theirs, field)
         if ours != other:
             raise UserError(f"{file} was trained with model.{field} = {other!r}, this configuration says {ours!r}: "
@@ -61,7 +60,7 @@ def train(config, workdir, resume=False):
         UserError: see `build`, `training.fit`, `read_sets`.
     """
     training.prepare(config)
-    train_pictures, held_out = read_sets(config.data, get_skeleton(config.model.skeleton))
+    train_pictures, held_out = read_sets(config.data, config.model.skeleton)
     source = DetectionSource(train_pictures, config)
     validation = DetectionSource(held_out, config, varied=False) if held_out else None
     model, head, backbone = build(config)

@@ -11,7 +11,6 @@ from multiposenet.data.sets import read_sets
 from multiposenet.losses import HeatmapLoss
 from multiposenet.models.heads import build_backbone, keypoint_parts, keypoints_model
 from multiposenet.models.keypoint_subnet import IntermediateHeatmaps
-from multiposenet.skeleton import get_skeleton
 
 LEVELS = ("level2", "level3", "level4", "level5")
 SAMPLE = 8  # pictures the features are watched on
@@ -32,7 +31,7 @@ def build(config):
     fpn, subnet = keypoint_parts(config.model, backbone)
     head = keypoints_model(backbone, fpn, subnet)
     if config.train.init:
-        weights.start_from("keypoints", head, config.train.init)
+        weights.start_from("keypoints", head, config.train.init, config.model)
     pyramid = fpn(backbone(head.inputs[0]))
     levels = IntermediateHeatmaps(config.model.fpn_channels, subnet.output_shape[-1])(pyramid)
     outputs = {"heatmaps": subnet(pyramid), **dict(zip(LEVELS, levels))}
@@ -46,7 +45,7 @@ def train(config, workdir, resume=False):
         UserError: see `training.fit`, `read_sets`, `weights.load_head`.
     """
     training.prepare(config)
-    skeleton = get_skeleton(config.model.skeleton)
+    skeleton = config.model.skeleton
     train_pictures, held_out = read_sets(config.data, skeleton)
     outputs = ("heatmaps", *LEVELS)
     source = KeypointSource(train_pictures, config, skeleton, outputs)

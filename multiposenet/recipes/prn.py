@@ -6,7 +6,6 @@ from multiposenet.data.prn import PrnSource
 from multiposenet.data.sets import read_sets
 from multiposenet.models.heads import build_prn
 from multiposenet.models.prn import PersonGridLoss
-from multiposenet.skeleton import get_skeleton
 
 
 def train(config, workdir, resume=False):
@@ -16,13 +15,13 @@ def train(config, workdir, resume=False):
         UserError: see `read_sets`, `PrnSource`, `training.fit`, `weights.load_head`.
     """
     training.prepare(config)
-    skeleton = get_skeleton(config.model.skeleton)
+    skeleton = config.model.skeleton
     pictures, held_out = read_sets(config.data, skeleton, with_images=False)
     source = PrnSource(pictures, config, skeleton)
     validation = PrnSource(held_out, config, skeleton, varied=False) if held_out else None
     head = build_prn(config.model)
     if config.train.init:
-        weights.start_from("prn", head, config.train.init)
+        weights.start_from("prn", head, config.train.init, config.model)
     model = training.trainer_of(head)
     training.compile_model(model, PersonGridLoss(), config, training.steps_per_epoch(source, config))
     metrics = training.fit(model, source, validation, config, workdir, resume)

@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
 ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime"]  # an older tf2onnx wants protobuf 3
-DEMO = ["scikit-image"]  # the pictures of infer.py --sample
+DEMO = ["gradio>=6.31", "scikit-image"]  # the page of demo.py; the pictures of infer.py --sample
 
 setup(
     name="multiposenet",
@@ -35,6 +35,7 @@ setup(
         "multiposenet-train-detector = multiposenet.commands.train:detector",
         "multiposenet-train-prn = multiposenet.commands.train:prn",
         "multiposenet-train-activity = multiposenet.commands.train:activity",
+        "multiposenet-demo = multiposenet.commands.demo:main",
         "multiposenet-build-activity-dataset = multiposenet.commands.build_activity_dataset:main",
         "multiposenet-benchmark = multiposenet.commands.benchmark:main",
         "multiposenet-evaluate = multiposenet.commands.evaluate:main",

@@ -31,8 +31,8 @@ def draw_people(picture, people, skeleton, joint_threshold=0.1):
         return canvas
     side = np.prod(canvas.shape[:2]) ** 0.5
     thickness = max(1, round(side / 300))
-    colors = sv.ColorPalette([sv.Color(*_bgr(i if person.track_id is None else person.track_id - 1))
-                             for i, person in enumerate(people)])
+    numbers = [i if person.track_id is None else person.track_id - 1 for i, person in enumerate(people)]
+    colors = sv.ColorPalette([sv.Color(*person_color(i)[::-1]) for i in numbers])  # it draws on BGR, ours is RGB
     edges = [(a + 1, b + 1) for a, b in skeleton.limb_indices]  # supervision counts joints from 1
     by_person = dict(color=colors, color_lookup=sv.ColorLookup.INDEX)
     boxes = sv.Detections(np.array([person.box_xyxy for person in people], "float32") * factor)
@@ -46,16 +46,17 @@ def draw_people(picture, people, skeleton, joint_threshold=0.1):
     text = max(0.4, side / 1200)
     labels = sv.LabelAnnotator(text_color=sv.Color.BLACK, text_scale=text, text_thickness=max(1, round(1.5 * text)),
                                text_padding=round(6 * text), smart_position=True, **by_person)
-    return labels.annotate(canvas, boxes, [_caption(person) for person in people])
+    return labels.annotate(canvas, boxes, [caption(person) for person in people])
 
 
-def _bgr(i):
-    """Bright colour of the i-th person, in supervision's order. It draws on BGR pictures and ours are RGB."""
+def person_color(i):
+    """Bright colour of the i-th person: [red, green, blue], 0..255."""
     hue = i * 0.618 % 1  # the golden ratio: colours of consecutive people lie far apart
-    return [round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.7, 1)][::-1]
+    return [round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.7, 1)]
 
 
-def _caption(person):
+def caption(person):
+    """What stands beside a person: its number in a video, the activity if known, and how sure that is."""
     number = "" if person.track_id is None else f"{person.track_id}: "
     if not person.activity:
         return f"{number}person {person.box_score:.0%}"

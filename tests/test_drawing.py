@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from multiposenet.drawing import SMALLEST_SIDE, _caption, draw_people
+from multiposenet.drawing import SMALLEST_SIDE, caption, draw_people
 from multiposenet.prediction import Person
 from multiposenet.skeleton import COCO17
 from scenes import draw_scene
@@ -71,4 +71,4 @@ def test_a_followed_person_keeps_colour_and_shows_the_number():
     empty = np.zeros((480, 480, 3), "uint8")
     after_another = draw_people(empty, [Person(box / 10, .9, np.zeros((17, 3), "float32"), track_id=1), alone], COCO17)
     assert np.array_equal(after_another[150:], draw_people(empty, [alone], COCO17)[150:])
-    assert _caption(alone) == "2: person 90%"
+    assert caption(alone) == "2: person 90%"

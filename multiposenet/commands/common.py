@@ -8,6 +8,7 @@ import threading
 from contextlib import contextmanager
 
 from multiposenet.config import PRESETS, load_config
+from multiposenet.engines import ENGINES
 from multiposenet.errors import UserError
 
 
@@ -48,6 +49,14 @@ def add_config_arguments(parser, preset=True):
         parser.add_argument("--preset", choices=sorted(PRESETS), help="model sizes; wins over the file's")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="one setting, such as train.batch_size=8; may be repeated, wins over the file")
+
+
+def add_weights_arguments(parser):
+    """Add --weights and --engine, for `engines.load_engine`."""
+    parser.add_argument("--weights", default="lite",
+                        help="shipped weights by name, a .keras file, or a file of export.py (default: lite)")
+    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES), default="auto",
+                        help="what runs the weights (default: auto, what their file is for)")
 
 
 def config_from(args, *overrides):

@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from multiposenet.commands.common import add_config_arguments, positive, predict_config, quiet_tensorflow, run
+from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, positive, predict_config,
+                                          quiet_tensorflow, run)
 from multiposenet.commands.output import RESULTS, Output
 from multiposenet.commands.video import annotate_video
 from multiposenet.data.pictures import find_pictures
 from multiposenet.data.videos import USUAL_FPS, is_video
 from multiposenet.drawing import draw_people
-from multiposenet.engines import ENGINES, load_engine
+from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
 from multiposenet.prediction import Predictor
 
@@ -55,10 +56,7 @@ def _parser():
                         "or one video file, URL (rtsp://, http://), webcam number or pattern such as frames/%%05d.png")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR",
                         help=f"for the drawings and {RESULTS}, or for the drawn video and its .jsonl")
-    parser.add_argument("--weights", default="lite",
-                        help="shipped weights by name, a .keras file, or a file of export.py (default: lite)")
-    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES), default="auto",
-                        help="what runs the weights (default: auto, what their file is for)")
+    add_weights_arguments(parser)
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")

@@ -5,6 +5,7 @@
 
 import importlib
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def load_engine(path, engine="auto"):
 
 
 def _package(name):
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports to its makers unless told before its start
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -51,7 +51,7 @@ def one_temporary_folder():
     Gradio and ONNX Runtime are also told to send nothing to their makers. Both read this when they are first imported.
     """
     with tempfile.TemporaryDirectory(prefix="multiposenet-demo-") as folder:
-        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", ORT_DISABLE_TELEMETRY="1")
+        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
             yield folder

@@ -14,6 +14,7 @@ from multiposenet.commands import demo as command
 from multiposenet.config import PredictConfig
 from multiposenet.data.pictures import read_picture
 from multiposenet.prediction import Predictor
+from clips import write_clip
 from scenes import noisy_pictures
 from test_infer import TwoPeople
 
@@ -96,6 +97,25 @@ def test_a_bad_file_gets_a_message(demo, tmp_path):
     assert demo.look(None)[1] == "" and demo.heatmap(None, "nose") is None and demo.prn(None, None) is None
 
 
+def test_a_video_is_followed(demo, tmp_path):
+    clip = write_clip(tmp_path / "walk.mp4", frames=6)
+    video, message, button = demo.follow(str(clip), .5, .1)
+    assert message == "" and Path(video).name == "walk.mp4" and Path(video) != clip
+    lines = [json.loads(line) for line in Path(button["value"]).read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(6)) and lines[5]["people"][0]["track_id"] == 1
+    for content, name in ((b"not much of a video", "notes.mp4"), (f"#EXTM3U\nfile://{clip}\n".encode(), "list.mp4")):
+        (tmp_path / name).write_bytes(content)
+        video, message, button = demo.follow(str(tmp_path / name), .5, .1)
+        assert video is None and name in message and str(tmp_path) not in message and not button["interactive"]
+    assert demo.follow(None, .5, .1)[1]
+
+
+def test_long_videos_are_followed_for_a_while(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr("multiposenet.demo.events.VIDEO_S", 0.3)
+    _, _, button = demo.follow(str(write_clip(tmp_path / "walk.mp4", frames=40, fps=10)), .5, .1)
+    assert len(Path(button["value"]).read_text().splitlines()) == 4
+
+
 def test_names_are_text(demo, tmp_path):
     from multiposenet.demo.events import people_table
 
@@ -139,7 +159,6 @@ def run_demo(monkeypatch, tmp_path):
 
     monkeypatch.setattr(multiposenet.weights, "load_pretrained", lambda name: TwoPeople())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(command.signal, "signal", lambda *args: None)
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setattr(command, "wait", interrupted)
     return lambda *args: command.main([str(arg) for arg in args])

@@ -234,7 +234,9 @@ def test_the_thread_ends_with_its_caller():
     frames = iter(ReadAhead(source, 5))
     next(frames)
     frames.close()
-    time.sleep(.1)
+    deadline = time.monotonic() + 30  # it ends at once, but on a busy machine "at once" takes its time
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(.05)
     assert threading.active_count() == before and source.made < 20
 
 

@@ -1,9 +1,8 @@
-"""`demo.py`: a web page that finds the people on a photo or a camera's snapshot."""
+"""`demo.py`: a web page that finds the people on a photo, a camera's snapshot or a video."""
 
 import argparse
 import contextlib
 import os
-import signal
 import tempfile
 import time
 
@@ -23,7 +22,6 @@ def main(argv=None):
 def demo(args):
     """Serve the page until a signal comes; all that is written lies in one temporary folder, which is gone then."""
     config = predict_config(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the folder would stay
     with one_temporary_folder():
         page = _page()
         with quiet_tensorflow():

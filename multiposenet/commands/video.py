@@ -7,7 +7,7 @@ import time
 from tqdm import tqdm
 
 from multiposenet.commands.output import prepare_folder
-from multiposenet.commands.video_results import VideoResults
+from multiposenet.video_results import VideoResults
 from multiposenet.commands.window import Window
 from multiposenet.data.read_ahead import ReadAhead
 from multiposenet.data.videos import open_video

@@ -9,6 +9,8 @@ import numpy as np
 
 from multiposenet.data.video_source import Frame, Source
 from multiposenet.errors import UserError
+# What a file may be. Playlists are left out: one from a stranger could point at other files of this computer.
+FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,h264,hevc,mjpeg,m4v,gif"
 
 
 class VideoStream(Source):
@@ -29,7 +31,7 @@ class VideoStream(Source):
         try:
             # A name may hold a colon. RTSP's default, UDP, loses packets and smears the pictures.
             self.container = av.open(address if url else f"file:{address}", timeout=stall_s,
-                                     options={"rtsp_transport": "tcp"})
+                                     options={"rtsp_transport": "tcp"} if url else {"format_whitelist": FORMATS})
         except (av.FFmpegError, ValueError) as error:
             raise UserError(f"{self.name}: cannot be opened as a video ({_reason(error, stall_s)}); "
                             "is it one, and is it whole?") from None

@@ -1,5 +1,6 @@
 """What the demo's page does: a photo is looked at once, and shown as often as thresholds and views change."""
 
+import contextlib
 import html
 import json
 import tempfile
@@ -12,15 +13,21 @@ import gradio as gr
 import numpy as np
 
 from multiposenet.data.pictures import read_picture
+from multiposenet.data.read_ahead import ReadAhead
+from multiposenet.data.videos import open_video
 from multiposenet.demo.inside import Insight, OpenPredictor, heatmap_view, prn_view
 from multiposenet.drawing import caption, draw_people, person_color
 from multiposenet.errors import UserError
 from multiposenet.files import write_whole
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import on_canvas
+from multiposenet.tracking import Tracker
+from multiposenet.video_results import VideoResults
 
 SHOWN_SIDE = 1600  # pixels, the longest side of what is drawn and kept
 ANY_JOINT = "all joints"
+VIDEO_S = 20  # of a video are looked at: a visitor keeps the others waiting
+STALL_S = 10  # seconds after which a file that gives no frame is given up
 
 
 @dataclass
@@ -61,8 +68,7 @@ class Demo:
         try:
             photo = read_picture(path)
         except UserError as error:
-            message = html.escape(str(error).replace(str(path), path.name))
-            return None, f"### ⚠️ {message}", _download(None)
+            return None, _warning(error, path), _download(None)
         people, insight = self.predictor.look_inside(photo) if self.open else (self.predictor.predict(photo), None)
         side = min(SHOWN_SIDE, max(photo.shape[:2]))
         letterbox = Letterbox.fit(*photo.shape[:2], side, side, multiple=1)
@@ -93,6 +99,34 @@ class Demo:
         return None if seen is None or person is None else prn_view(seen.insight, person, self.joints)
 
 
+    def follow(self, path, score, joint_score, progress=gr.Progress()):
+        """Video file -> (annotated video or None, what is wrong with the file, button for its JSON lines)."""
+        if not path:
+            return None, "Choose a video first.", _download(None)
+        path, folder = Path(path), Path(tempfile.mkdtemp())
+        try:
+            source = open_video(str(path), STALL_S)
+            with contextlib.closing(VideoResults(folder, source)) as results:
+                self._follow(source, results, score, joint_score, progress)
+        except UserError as error:
+            return None, _warning(error, path), _download(None)
+        lines, video = (str(target) if target.exists() else None for target in results.targets)
+        return video, "" if video else "### ⚠️ no frame of it could be read", _download(lines)
+
+    def _follow(self, source, results, score, joint_score, progress):
+        tracker, length = Tracker(score, self.predictor.config.smoothing_s), min(VIDEO_S * source.fps, source.count or 10**6)
+        with contextlib.closing(iter(ReadAhead(source, STALL_S))) as frames:
+            for frame in frames:
+                if frame.picture is None:
+                    continue
+                if frame.seconds > VIDEO_S:
+                    break
+                people = tracker.update(self.predictor.predict(frame.picture), frame.seconds)
+                shown = [person for person in people if person.box_score >= score]
+                results.write(frame, people, draw_people(frame.picture, shown, self.predictor.skeleton, joint_score))
+                progress((frame.index, float(length)), unit="frames")
+
+
 def people_table(people, joint_score):
     """HTML: a row a person, with its colour in the drawing, its box score, its joints and all activities."""
     if not people:
@@ -101,6 +135,10 @@ def people_table(people, joint_score):
     head = "".join(f"<th>{html.escape(title)}</th>" for title in ("person", "score", "joints", *names))
     rows = "".join(_row(i, person, joint_score) for i, person in enumerate(people))
     return f"<div><table class='people'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def _warning(error, path):
+    return f"### ⚠️ {html.escape(str(error).replace(str(path), path.name))}"
 
 
 def _download(path):

@@ -6,7 +6,7 @@ views change without it.
 
 import gradio as gr
 
-from multiposenet.demo.events import ANY_JOINT, Demo
+from multiposenet.demo.events import ANY_JOINT, VIDEO_S, Demo
 from multiposenet.errors import UserError
 
 WAITING = 100  # photos in the queue; whoever comes then is asked to try again
@@ -29,7 +29,10 @@ def build_app(predictor):
     demo, settings = Demo(predictor), predictor.config
     with gr.Blocks(title="MultiPoseNet", analytics_enabled=False, delete_cache=(60, KEPT_S)) as app:
         gr.Markdown("# MultiPoseNet\nWhere are the people, how do they stand, what are they doing?")
-        photo_page(demo, settings)
+        with gr.Tab("Photo"):
+            photo_page(demo, settings)
+        with gr.Tab("Video"):
+            video_page(demo, settings)
     return app.queue(max_size=WAITING, api_open=False)
 
 
@@ -71,6 +74,25 @@ def photo_page(demo, settings):
             event(**view)
         for event in (shown.then, moved.then, person.input):
             event(**inside)
+
+
+def video_page(demo, settings):
+    """Lay out what a video needs; each is looked at once, with the sliders as they stand then."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            video = gr.Video(label=f"Video, its first {VIDEO_S} seconds", sources=["upload", "webcam"], height=320,
+                             elem_id="video", webcam_options=gr.WebcamOptions(mirror=False))
+            video.preprocess = _file_of
+            score = gr.Slider(0, 1, settings.score_threshold, step=0.01, label="People: lowest score")
+            joint_score = gr.Slider(0, 1, settings.joint_threshold, step=0.01, label="Joints: lowest score")
+            with gr.Row():
+                start = gr.Button("Follow the people", variant="primary", elem_id="follow")
+                lines = gr.DownloadButton("Save JSON lines", interactive=False)
+        with gr.Column(scale=5, min_width=320):
+            message = gr.Markdown()
+            followed = gr.Video(show_label=False, interactive=False, elem_id="followed")
+    start.click(demo.follow, [video, score, joint_score], [followed, message, lines], concurrency_id="network",
+                api_visibility="private")
 
 
 def serve(app, host, port, max_mb):

@@ -1,4 +1,4 @@
-"""What `infer.py` writes for a moving picture."""
+"""What is written for a moving picture: a line of JSON and a drawing for every frame."""
 
 import json
 

@@ -103,7 +103,7 @@ def load_head(head, model, path):
 def start_from(head, model, source, config):
     """Give a head that is about to be trained the weights of another run or of a merged model.
 
-    A merged model may have other joints or activities: the weights whose shape hangs on them start anew, and are printed.
+    They may be for other joints or activities: the weights whose shape hangs on them start anew, and are printed.
 
     Args:
         head: one of `HEADS`.
@@ -114,14 +114,11 @@ def start_from(head, model, source, config):
     Raises:
         UserError: nothing there, or weights of other shapes.
     """
-    if _is_head(source):
-        load_head(head, model, source)
-        return
-    old = load_pretrained(source)
-    pairs = list(zip(model.weights, old.heads[head].weights))
+    old, old_config = _trained_head(head, source)
+    pairs = list(zip(model.weights, old.weights))
     new = [weight.path for weight, before in pairs if weight.shape != before.shape]
-    same_task = (config.skeleton, config.activities) == (old.config.skeleton, old.config.activities)
-    if len(model.weights) != len(old.heads[head].weights) or new and same_task:
+    same_task = (config.skeleton, config.activities) == (old_config.skeleton, old_config.activities)
+    if len(model.weights) != len(old.weights) or new and same_task:
         raise UserError(f"{source}: its {head} head has other sizes than this configuration ({', '.join(new[:3])}); "
                         "set the same sizes under model, or leave out train.init")
     for weight, before in pairs:
@@ -129,6 +126,18 @@ def start_from(head, model, source, config):
             weight.assign(before)
     if new:
         print(f"{source} has other joints or activities; start anew: {', '.join(new)}")
+
+
+def _trained_head(head, source):
+    """A head with its weights, and its ModelConfig; see `start_from`."""
+    from multiposenet.models.multiposenet import MultiPoseNet
+
+    if not _is_head(source):
+        model = load_pretrained(source)
+    else:
+        model = MultiPoseNet(read_manifest(head, source)[0]["config"].model)
+        load_head(head, model.heads[head], source)
+    return model.heads[head], model.config
 
 
 def load_prn(source):

@@ -50,6 +50,8 @@ class Adam(keras.optimizers.Adam):
         """Overwrite the variables with their moving average, if one is kept."""
         super().finalize_variable_values(variables)
 
+        for variable in variables:  # on JAX they share the average's memory now, which `evaluate` would give away
+            variable.assign(keras.ops.copy(variable))
 
 def prepare(config):
     """Seed and precision; call before the model is built."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from multiposenet.config import load_config, save_config
 from multiposenet.data.batches import Batches
+from multiposenet.devices import share_batches
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
@@ -49,19 +50,28 @@ class Adam(keras.optimizers.Adam):
     def use_average(self, variables):
         """Overwrite the variables with their moving average, if one is kept."""
         super().finalize_variable_values(variables)
-
         for variable in variables:  # on JAX they share the average's memory now, which `evaluate` would give away
             variable.assign(keras.ops.copy(variable))
 
+
 def prepare(config):
-    """Seed and precision; call before the model is built."""
+    """Seed, precision and devices; call before the model is built.
+
+    Raises:
+        UserError: see `share_batches`.
+    """
     keras.utils.set_random_seed(config.train.seed)
     keras.config.set_dtype_policy(config.train.precision)
+    share_batches(config.train.devices, config.train.batch_size)
 
 
 def steps_per_epoch(source, config):
     """Optimizer steps that make one epoch."""
-    return config.train.steps_per_epoch or Batches(source, config.train.batch_size).steps_per_epoch
+    return config.train.steps_per_epoch or _batches(source, config).steps_per_epoch
+
+
+def _batches(source, config, **options):
+    return Batches(source, config.train.batch_size, config.train.seed, devices=config.train.devices, **options)
 
 
 def learning_rate(train, steps):
@@ -122,8 +132,8 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
             epoch = step // steps
-            batches = Batches(source, config.train.batch_size, config.train.seed, step,
-                              min((epoch + 1) * steps, last or total), workers=config.train.workers)
+            batches = _batches(source, config, first=step, last=min((epoch + 1) * steps, last or total),
+                               workers=config.train.workers)
             guard.batches = batches
             history = model.fit(batches, initial_epoch=epoch, epochs=config.train.epochs, shuffle=False,
                                 callbacks=[guard], verbose=2 - _tty())
@@ -173,10 +183,10 @@ def _open_run(model, config, workdir, resume):
 
 
 def _check_same_run(config, before, workdir):
-    """Only what cannot change the losses may differ: the length of a constant-rate run, workers, root of the data."""
+    """Only what cannot change the losses may differ: the length of a constant-rate run, workers, devices, root of the data."""
     def fixed(c):
         tree = c.model_dump()
-        for key in ("workers", *(() if c.train.schedule == "cosine" else ("epochs",))):
+        for key in ("workers", "devices", *(() if c.train.schedule == "cosine" else ("epochs",))):
             tree["train"].pop(key)
         tree["data"].pop("root")
         return tree
@@ -231,7 +241,7 @@ def averaged(model):
 def _validate(model, validation, config):
     if not validation:
         return {}
-    batches = Batches(validation, config.train.batch_size, config.train.seed, augment=False)
+    batches = _batches(validation, config, augment=False)
     batches.last = 1 if config.train.max_steps else batches.last
     with averaged(model):
         figures = model.evaluate(batches, return_dict=True, verbose=0)

@@ -105,7 +105,7 @@ def trainer_of(head):
     return keras.Model(inputs, head(inputs), name=f"{head.name}_training")
 
 
-def fit(model, source, validation, config, workdir, resume=False, watch=None):
+def fit(model, source, validation, config, workdir, resume=False, watch=None, draw=None):
     """Train a compiled model; it ends with the best weights loaded.
 
     Args:
@@ -116,6 +116,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
         workdir: run folder; gets config.yaml, log.csv, tensorboard/, last and best weights, state.json.
         resume: continue the run of that folder.
         watch: function that gives a dict of further figures to log after each epoch.
+        draw: function that gives (n, height, width, 3) uint8 pictures of predictions, for TensorBoard after each epoch.
 
     Returns:
         Dict of the best epoch's figures.
@@ -127,7 +128,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
     workdir, steps = Path(workdir), steps_per_epoch(source, config)
     state = _open_run(model, config, workdir, resume)
     total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
-    guard, loggers = _StepGuard(), _loggers(model, workdir, config, state)
+    guard, loggers = _StepGuard(), _loggers(model, workdir, config, state, draw)
     print(_plan(config.train, steps))
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
@@ -257,13 +258,15 @@ def _keep_best(model, workdir, state, epoch, logs):
             _write_weights(model, workdir / BEST)
 
 
-def _loggers(model, workdir, config, state):
+def _loggers(model, workdir, config, state, draw):
     """Keras' own callbacks, told of whole epochs only, so that they outlive the `fit` of one epoch."""
     callbacks = [keras.callbacks.CSVLogger(workdir / "log.csv", append=True)]
     if config.train.schedule == "plateau":
         callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", config.train.decay_rate, config.train.patience))
     if all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard")):  # Keras' callback needs both
         callbacks.append(keras.callbacks.TensorBoard(workdir / "tensorboard"))
+        if draw:
+            callbacks.append(_Pictures(draw, workdir / "tensorboard" / "pictures"))
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
     callbacks.on_train_begin()
     for callback in callbacks.callbacks:
@@ -277,6 +280,24 @@ def _plateau_state(loggers):
         if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
             return {"best": float(callback.best), "wait": callback.wait, "cooldown_counter": callback.cooldown_counter}
     return None
+
+
+class _Pictures(keras.callbacks.Callback):
+    """Shows TensorBoard what the weights that count, the averaged ones, predict after each epoch."""
+
+    def __init__(self, draw, folder):
+        super().__init__()
+        self.draw, self.folder, self.writer = draw, folder, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf  # on any backend: TensorBoard's files are written by it
+
+        self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
+        with averaged(self.model):
+            pictures = self.draw()
+        with self.writer.as_default():
+            tf.summary.image("predictions", pictures, step=epoch, max_outputs=len(pictures))
+        self.writer.flush()
 
 
 class _StepGuard(keras.callbacks.Callback):

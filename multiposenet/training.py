@@ -184,7 +184,7 @@ def _open_run(model, config, workdir, resume):
 
 
 def _check_same_run(config, before, workdir):
-    """Only what cannot change the losses may differ: the length of a constant-rate run, workers, devices, root of the data."""
+    """Only what leaves the losses may differ: a constant-rate run's length, workers, devices, the data's root."""
     def fixed(c):
         tree = c.model_dump()
         for key in ("workers", "devices", *(() if c.train.schedule == "cosine" else ("epochs",))):

@@ -16,7 +16,7 @@ from multiposenet.devices import share_batches
 from multiposenet.errors import UserError
 from multiposenet.recipes import activity
 
-TWO_PROCESSORS = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+TWO_DEVICES = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 EVERYTHING = ["train.ema=0.9", "train.clip_norm=0.1", "train.accumulate=2", "train.schedule=constant"]  # and dropout
 
 ELSEWHERE = """
@@ -28,7 +28,8 @@ from test_prn_recipe import config
 
 folder, *overrides = sys.argv[1:]
 def train(run, devices, epochs, resume=False):
-    prn.train(config(folder, f"train.devices={devices}", f"train.epochs={epochs}", *overrides), f"{folder}/{run}", resume)
+    settings = config(folder, f"train.devices={devices}", f"train.epochs={epochs}", *overrides)
+    prn.train(settings, f"{folder}/{run}", resume)
 
 train("one", 1, 2)
 train("two", 2, 1)
@@ -44,8 +45,9 @@ def test_two_devices_and_a_resume_between_give_the_losses_of_one(tmp_path):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")
     write_annotations(tmp_path / "people.json.gz", 12)
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path), *EVERYTHING], check=True, timeout=600, text=True,
-                          stdout=subprocess.PIPE, env={**os.environ, **TWO_PROCESSORS}, cwd=Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path), *EVERYTHING], check=True, timeout=600,
+                          stdout=subprocess.PIPE, text=True, env={**os.environ, **TWO_DEVICES},
+                          cwd=Path(__file__).parent)
     one, two = (figures(tmp_path / run) for run in ("one", "two"))
     assert one.shape == (2, 2) and one[0, 0] != one[1, 0]
     np.testing.assert_allclose(two, one, rtol=1e-4)

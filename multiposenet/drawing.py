@@ -49,6 +49,35 @@ def draw_people(picture, people, skeleton, joint_threshold=0.1):
     return labels.annotate(canvas, boxes, [caption(person) for person in people])
 
 
+def heat_overlay(picture, heatmap):
+    """A heatmap over its picture, brighter where it is higher; where there is no heat the picture stays as it is.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB; it is not changed.
+        heatmap: (h / 4, w / 4) floats, shown from 0 to 1.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    heat = cv2.resize(np.clip(heatmap, 0, 1).astype("float32"), picture.shape[1::-1])
+    colors = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_INFERNO)[..., ::-1]
+    return np.uint8(picture + heat[..., None] * (colors - picture.astype("float32")))
+
+
+def draw_boxes(picture, boxes_xyxy, color):
+    """A copy of the picture with bare boxes, for a look at a training; `draw_people` is for people to see.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+        boxes_xyxy: (n, 4) pixels.
+        color: red, green, blue.
+    """
+    canvas = picture.copy()
+    for x1, y1, x2, y2 in np.round(boxes_xyxy).astype(int).tolist():
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(1, round(max(picture.shape) / 240)))
+    return canvas
+
+
 def person_color(i):
     """Bright colour of the i-th person: [red, green, blue], 0..255."""
     hue = i * 0.618 % 1  # the golden ratio: colours of consecutive people lie far apart

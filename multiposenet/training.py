@@ -18,6 +18,7 @@ import numpy as np
 
 from multiposenet.config import load_config, save_config
 from multiposenet.data.batches import Batches
+from multiposenet.devices import share_batches
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
@@ -49,17 +50,28 @@ class Adam(keras.optimizers.Adam):
     def use_average(self, variables):
         """Overwrite the variables with their moving average, if one is kept."""
         super().finalize_variable_values(variables)
+        for variable in variables:  # on JAX they share the average's memory now, which `evaluate` would give away
+            variable.assign(keras.ops.copy(variable))
 
 
 def prepare(config):
-    """Seed and precision; call before the model is built."""
+    """Seed, precision and devices; call before the model is built.
+
+    Raises:
+        UserError: see `share_batches`.
+    """
     keras.utils.set_random_seed(config.train.seed)
     keras.config.set_dtype_policy(config.train.precision)
+    share_batches(config.train.devices, config.train.batch_size)
 
 
 def steps_per_epoch(source, config):
     """Optimizer steps that make one epoch."""
-    return config.train.steps_per_epoch or Batches(source, config.train.batch_size).steps_per_epoch
+    return config.train.steps_per_epoch or _batches(source, config).steps_per_epoch
+
+
+def _batches(source, config, **options):
+    return Batches(source, config.train.batch_size, config.train.seed, devices=config.train.devices, **options)
 
 
 def learning_rate(train, steps):
@@ -93,7 +105,7 @@ def trainer_of(head):
     return keras.Model(inputs, head(inputs), name=f"{head.name}_training")
 
 
-def fit(model, source, validation, config, workdir, resume=False, watch=None):
+def fit(model, source, validation, config, workdir, resume=False, watch=None, draw=None):
     """Train a compiled model; it ends with the best weights loaded.
 
     Args:
@@ -104,6 +116,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
         workdir: run folder; gets config.yaml, log.csv, tensorboard/, last and best weights, state.json.
         resume: continue the run of that folder.
         watch: function that gives a dict of further figures to log after each epoch.
+        draw: function that gives (n, height, width, 3) uint8 pictures of predictions, for TensorBoard after each epoch.
 
     Returns:
         Dict of the best epoch's figures.
@@ -115,13 +128,13 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None):
     workdir, steps = Path(workdir), steps_per_epoch(source, config)
     state = _open_run(model, config, workdir, resume)
     total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
-    guard, loggers = _StepGuard(), _loggers(model, workdir, config, state)
+    guard, loggers = _StepGuard(), _loggers(model, workdir, config, state, draw)
     print(_plan(config.train, steps))
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
             epoch = step // steps
-            batches = Batches(source, config.train.batch_size, config.train.seed, step,
-                              min((epoch + 1) * steps, last or total), workers=config.train.workers)
+            batches = _batches(source, config, first=step, last=min((epoch + 1) * steps, last or total),
+                               workers=config.train.workers)
             guard.batches = batches
             history = model.fit(batches, initial_epoch=epoch, epochs=config.train.epochs, shuffle=False,
                                 callbacks=[guard], verbose=2 - _tty())
@@ -173,10 +186,10 @@ def _open_run(model, config, workdir, resume):
 
 
 def _check_same_run(config, before, workdir):
-    """Only what cannot change the losses may differ: length of a constant-rate run, workers, a trial's end, data's root."""
+    """Only what leaves the losses may differ: a constant-rate run's length, workers, devices, a trial's end, data's root."""
     def fixed(c):
         tree = c.model_dump()
-        for key in ("workers", "max_steps", *(() if c.train.schedule == "cosine" else ("epochs",))):
+        for key in ("workers", "devices", "max_steps", *(() if c.train.schedule == "cosine" else ("epochs",))):
             tree["train"].pop(key)
         tree["data"].pop("root")
         return tree
@@ -231,7 +244,7 @@ def averaged(model):
 def _validate(model, validation, config):
     if not validation:
         return {}
-    batches = Batches(validation, config.train.batch_size, config.train.seed, augment=False)
+    batches = _batches(validation, config, augment=False)
     batches.last = 1 if config.train.max_steps else batches.last
     with averaged(model):
         figures = model.evaluate(batches, return_dict=True, verbose=0)
@@ -247,13 +260,15 @@ def _keep_best(model, workdir, state, epoch, logs):
             _write_weights(model, workdir / BEST)
 
 
-def _loggers(model, workdir, config, state):
+def _loggers(model, workdir, config, state, draw):
     """Keras' own callbacks, told of whole epochs only, so that they outlive the `fit` of one epoch."""
     callbacks = [keras.callbacks.CSVLogger(workdir / "log.csv", append=True)]
     if config.train.schedule == "plateau":
         callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", config.train.decay_rate, config.train.patience))
     if all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard")):  # Keras' callback needs both
         callbacks.append(keras.callbacks.TensorBoard(workdir / "tensorboard"))
+        if draw:
+            callbacks.append(_Pictures(draw, workdir / "tensorboard" / "pictures"))
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
     callbacks.on_train_begin()
     for callback in callbacks.callbacks:
@@ -267,6 +282,24 @@ def _plateau_state(loggers):
         if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
             return {"best": float(callback.best), "wait": callback.wait, "cooldown_counter": callback.cooldown_counter}
     return None
+
+
+class _Pictures(keras.callbacks.Callback):
+    """Shows TensorBoard what the weights that count, the averaged ones, predict after each epoch."""
+
+    def __init__(self, draw, folder):
+        super().__init__()
+        self.draw, self.folder, self.writer = draw, folder, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf  # on any backend: TensorBoard's files are written by it
+
+        self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
+        with averaged(self.model):
+            pictures = self.draw()
+        with self.writer.as_default():
+            tf.summary.image("predictions", pictures, step=epoch, max_outputs=len(pictures))
+        self.writer.flush()
 
 
 class _StepGuard(keras.callbacks.Callback):

@@ -9,6 +9,7 @@ from keras import ops
 from scenes import write_coco
 
 from multiposenet import weights
+from multiposenet.codecs import anchors
 from multiposenet.config import load_config
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_backbone, keypoint_parts, keypoints_model
@@ -43,6 +44,7 @@ def folder(tmp_path_factory):
 
 def test_training_writes_a_head_on_the_untouched_backbone(folder, tmp_path):
     metrics = detector.train(tiny(folder), tmp_path / "detector")
+    assert list((tmp_path / "detector/tensorboard/pictures").iterdir())
     assert np.isfinite(metrics["loss"]) and {"regression_loss", "classification_loss"} <= set(metrics)
     manifest, _ = weights.read_manifest("detector", tmp_path / "detector")
     assert manifest["backbone_sha256"] == weights.read_manifest("keypoints", folder / "run")[0]["backbone_sha256"]
@@ -65,3 +67,16 @@ def test_only_pyramid_and_heads_are_trained(folder):
 def test_a_keypoint_run_that_does_not_fit_is_refused(folder, override, message):
     with pytest.raises(UserError, match=message):
         detector.load_backbone(tiny(folder, override))
+
+
+def test_found_boxes_are_drawn_over_those_to_find():
+    class Model:
+        def predict_on_batch(self, pictures):
+            return {"regression": regression[:, :, :4], "classification": labels[:, :, :1] * [[[1.0]], [[0.2]]]}
+
+    boxes = np.array([[10, 12, 50, 60], [70, 20, 120, 110]], "float32")
+    target, label = anchors.targets(anchors.anchor_boxes(128, 128), boxes, np.zeros((0, 4)), (128, 128))
+    regression, labels = np.stack([target, target]), np.stack([label, label])
+    sure, unsure = detector.draw(Model(), np.zeros((2, 128, 128, 3), "uint8"), regression)
+    for x1, y1, *_ in boxes.astype(int):
+        assert sure[y1, x1].tolist() == [255, 0, 0] and unsure[y1, x1].tolist() == [0, 255, 0]

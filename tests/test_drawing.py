@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from multiposenet.drawing import SMALLEST_SIDE, caption, draw_people
+from multiposenet.drawing import SMALLEST_SIDE, caption, draw_people, heat_overlay
 from multiposenet.prediction import Person
 from multiposenet.skeleton import COCO17
 from scenes import draw_scene
@@ -72,3 +72,14 @@ def test_a_followed_person_keeps_colour_and_shows_the_number():
     after_another = draw_people(empty, [Person(box / 10, .9, np.zeros((17, 3), "float32"), track_id=1), alone], COCO17)
     assert np.array_equal(after_another[150:], draw_people(empty, [alone], COCO17)[150:])
     assert caption(alone) == "2: person 90%"
+
+
+def test_heat_lies_over_its_place():
+    picture = np.full((64, 96, 3), 90, "uint8")
+    heatmap = np.zeros((16, 24))
+    heatmap[4, 6] = 2  # more than full heat is full heat
+    drawn = heat_overlay(picture, heatmap)
+    red, green, blue = drawn[17, 25].astype(int)
+    assert red > 120 and red > blue
+    drawn[12:24, 20:32] = 90
+    assert (drawn == 90).all() and (picture == 90).all()

@@ -141,6 +141,22 @@ def test_an_epoch_shows_every_picture_once():
     assert [len(Batches(Numbers(), 3, augment=False).indices(step)) for step in range(3)] == [3, 3, 1]
 
 
+def test_batches_that_devices_share_have_no_odd_end():
+    class Numbers(KeypointSource):
+        def __init__(self, count):
+            self.pictures = list(range(count))
+
+        def load(self, indices, rng):
+            return indices
+
+    batches = Batches(Numbers(7), 4, augment=False, devices=2)
+    assert [len(batches.indices(step)) for step in range(len(batches))] == [4, 2]
+    assert Batches(Numbers(7), 8, devices=2).batch_size == 6
+    assert [len(Numbers(7).sample(4, devices)) for devices in (1, 2, 3, 5)] == [4, 4, 3, 5]
+    with pytest.raises(UserError, match="1 samples cannot be shared"):
+        Batches(Numbers(1), 4, devices=2)
+
+
 def test_sets_are_split_by_picture_and_repeated(tmp_path):
     write_coco(tmp_path, 40, size=(64, 64), people=1)
     config = load_config(None, [f"data.root={tmp_path}", "data.validation=0.3",

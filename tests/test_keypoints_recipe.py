@@ -1,11 +1,11 @@
-"""The watch over the backbone that the keypoint training moves."""
+"""The watch over the backbone that the keypoint training moves, and the pictures of its heatmaps."""
 
 import warnings
 
 import numpy as np
 import pytest
 
-from multiposenet.recipes.keypoints import watch_features
+from multiposenet.recipes.keypoints import draw, watch_features
 
 
 class Features:
@@ -38,3 +38,17 @@ def test_one_picture_says_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         watch_features(Features(dead=[5]), np.zeros((1, 8, 8, 3)))
+
+
+def test_heatmaps_are_drawn_beside_their_targets():
+    class Model:
+        def predict_on_batch(self, pictures):
+            maps = np.zeros((2, 16, 24, 4), "float32")
+            maps[0, 4, 6, 1] = maps[1, :, :, 3] = 1  # the last is the background, which is not drawn
+            return {"heatmaps": maps}
+
+    pictures, targets = np.full((2, 64, 96, 3), 90, "uint8"), np.zeros((2, 16, 24, 8), "float32")
+    targets[:, 4, 6, 1] = targets[..., 4:] = 1  # masks are not drawn either
+    found, wanted = np.split(draw(Model(), pictures, targets), 2, axis=2)
+    assert np.array_equal(found[0], wanted[0]) and np.array_equal(found[1], pictures[1])
+    assert (wanted[1] != pictures[1]).any()

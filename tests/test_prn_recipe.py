@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 from keras import ops
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from multiposenet import weights
 from multiposenet.codecs.person_grid import ENCODER
@@ -34,6 +35,8 @@ def test_trains_from_labels_alone_and_comes_back_from_its_folder(tmp_path):
     settings = config(tmp_path)
     metrics = prn.train(settings, tmp_path / "run")
     assert np.isfinite(metrics["val_loss"])
+    shown = EventAccumulator(str(tmp_path / "run/tensorboard/pictures")).Reload().Tensors("predictions")
+    assert [event.step for event in shown] == [0, 1]
     model = build_prn(settings.model)
     assert weights.load_head("prn", model, tmp_path / "run")["encoder"] == ENCODER
     started = config(tmp_path, f"train.init={tmp_path / 'run'}", "train.epochs=1", "train.learning_rate=1.0e-9")

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 import keras
 import numpy as np
 
+from multiposenet.errors import UserError
+
 
 class Source(ABC):
     """Samples of one head."""
@@ -27,6 +29,11 @@ class Source(ABC):
     def names(self, indices):
         """A name for each sample, such as its file, for messages."""
 
+    def sample(self, count, devices=1):
+        """`load` about `count` samples that `devices` share evenly, the same ones each time, to look at."""
+        count = min(max(count, devices), len(self)) // devices * devices
+        return self.load(np.arange(count), np.random.default_rng(0))
+
 
 class Batches(keras.utils.PyDataset):
     """Shuffled batches of a source from step `first` up to step `last` of the whole training.
@@ -38,13 +45,20 @@ class Batches(keras.utils.PyDataset):
         first, last: global steps; an epoch may end anywhere between them.
         augment: False gives the samples in order and a fixed rng, for validation.
         workers: processes that load ahead; 0 loads in the training process.
+        devices: they share every batch evenly, so validation leaves out the up to `devices` - 1 last samples.
+
+    Raises:
+        UserError: fewer samples than devices.
     """
 
-    def __init__(self, source, batch_size, seed=0, first=0, last=None, augment=True, workers=0):
+    def __init__(self, source, batch_size, seed=0, first=0, last=None, augment=True, workers=0, devices=1):
         super().__init__(workers=max(workers, 1), use_multiprocessing=workers > 0, max_queue_size=8)
         self.source, self.seed, self.first, self.augment = source, seed, first, augment
-        self.batch_size = min(batch_size, len(source))
-        self.steps_per_epoch = len(source) // self.batch_size if augment else -(-len(source) // self.batch_size)
+        self.shared = len(source) // devices * devices
+        if not self.shared:
+            raise UserError(f"{len(source)} samples cannot be shared by train.devices = {devices}")
+        self.batch_size = min(batch_size, self.shared)
+        self.steps_per_epoch = len(source) // self.batch_size if augment else -(-self.shared // self.batch_size)
         self.last = first + self.steps_per_epoch if last is None else last
         self._order = None, None
 
@@ -66,7 +80,7 @@ class Batches(keras.utils.PyDataset):
 
     def _epoch_order(self, epoch):
         if not self.augment:
-            return np.arange(len(self.source))
+            return np.arange(self.shared)
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.source))
         return self._order[1]

@@ -7,6 +7,7 @@ import numpy as np
 
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import PredictConfig
+from multiposenet.drawing import heat_overlay
 from multiposenet.evaluation.augmented import AugmentedPredictor
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import run_model, set_compiler
@@ -72,8 +73,7 @@ def heatmap_view(picture, insight, joint=None):
     """
     heat = insight.heatmaps.max(axis=-1) if joint is None else insight.heatmaps[..., joint]
     heat = cv2.resize(heat.astype("float32"), None, fx=STRIDE, fy=STRIDE)
-    heat = cv2.resize(heat[:insight.letterbox.height, :insight.letterbox.width], picture.shape[1::-1]).clip(0, 1)
-    return (picture * (0.5 * (1 - heat[..., None])) + _colored(heat) * heat[..., None]).astype("uint8")
+    return heat_overlay(picture // 2, heat[:insight.letterbox.height, :insight.letterbox.width])
 
 
 def prn_view(insight, person, joints):

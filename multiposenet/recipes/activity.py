@@ -21,9 +21,11 @@ def train(config, workdir, resume=False):
     """Train as configured and write the head; returns its figures, `cross_validation` among them.
 
     Raises:
-        UserError: see `read_pose_sets`, `split`, `training.fit`.
+        UserError: see `read_pose_sets`, `split`, `training.fit`; or several devices.
     """
     workdir, skeleton = Path(workdir), config.model.skeleton
+    if config.train.devices > 1:
+        raise UserError("the activity classifier is too small to be shared by devices: leave out train.devices")
     if resume and not _started(workdir) and not _started(workdir / FOLDS / "1"):
         raise UserError(f"{workdir}: nothing to resume there; leave out --resume to start")
     table = read_pose_sets(config, skeleton)

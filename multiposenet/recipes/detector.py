@@ -1,13 +1,21 @@
 """Train the detection pyramid and the RetinaNet heads on the frozen backbone of a keypoint run (METHOD section 4)."""
 
 import keras
+import numpy as np
+from keras import ops
 
 from multiposenet import training, weights
+from multiposenet.codecs import anchors
 from multiposenet.data.detection import DetectionSource
 from multiposenet.data.sets import read_sets
+from multiposenet.drawing import draw_boxes
 from multiposenet.errors import UserError
 from multiposenet.losses import FocalLoss, SmoothL1Loss
 from multiposenet.models.heads import build_backbone, detector_model, detector_parts, keypoint_parts, keypoints_model
+from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
+
+DRAWN = 4  # pictures that TensorBoard shows
+SURE = 0.3  # score of the boxes on them
 
 
 def build(config):
@@ -67,6 +75,30 @@ def train(config, workdir, resume=False):
     losses = {"regression": SmoothL1Loss(config.loss.smooth_l1_sigma),
               "classification": FocalLoss(config.loss.focal_alpha, config.loss.focal_gamma)}
     training.compile_model(model, losses, config, training.steps_per_epoch(source, config))
-    metrics = training.fit(model, source, validation, config, workdir, resume)
+    shown, targets = (validation or source).sample(DRAWN, config.train.devices)
+    metrics = training.fit(model, source, validation, config, workdir, resume,
+                           draw=lambda: draw(model, shown, targets["regression"]))
     weights.save_head("detector", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
     return metrics
+
+
+def draw(model, pictures, targets):
+    """Pictures with the boxes found (red) over those to find (green).
+
+    Args:
+        model: the trainer of `build`.
+        pictures: (n, height, width, 3) uint8.
+        targets: of `SmoothL1Loss`.
+
+    Returns:
+        (n, height, width, 3) uint8.
+    """
+    answers = model.predict_on_batch(pictures)
+    found = SelectBoxes(SURE)([DecodeBoxes()([pictures, answers["regression"]]), answers["classification"]])
+    places = anchors.anchor_boxes(*pictures.shape[1:3])
+    drawn = []
+    for picture, target, boxes, scores in zip(pictures, targets, *map(ops.convert_to_numpy, found)):
+        is_object = target[:, -1] == anchors.OBJECT
+        picture = draw_boxes(picture, anchors.decode(places, target[:, :4])[is_object], (0, 255, 0))
+        drawn.append(draw_boxes(picture, boxes[scores > 0], (255, 0, 0)))
+    return np.stack(drawn)

@@ -4,16 +4,19 @@ import warnings
 
 import keras
 import numpy as np
+from keras import ops
 
 from multiposenet import training, weights
 from multiposenet.data.keypoints import KeypointSource
 from multiposenet.data.sets import read_sets
+from multiposenet.drawing import heat_overlay
 from multiposenet.losses import HeatmapLoss
 from multiposenet.models.heads import build_backbone, keypoint_parts, keypoints_model
 from multiposenet.models.keypoint_subnet import IntermediateHeatmaps
 
 LEVELS = ("level2", "level3", "level4", "level5")
 SAMPLE = 8  # pictures the features are watched on
+DRAWN = 4  # pictures that TensorBoard shows
 DEAD = 0.15  # MobileNetV2 with its ImageNet weights varies by 0.5 to 0.65 of its size at every level, dead ones by 0.06
 
 
@@ -56,11 +59,29 @@ def train(config, workdir, resume=False):
                            {"heatmaps": 1.0, **{name: config.loss.intermediate for name in LEVELS}},
                            backbone=head.get_layer("backbone").trainable_variables)
     backbone = head.get_layer("backbone")
-    sample, _ = source.load(np.arange(min(SAMPLE, len(source))), np.random.default_rng(0))
+    sample, _ = source.sample(SAMPLE, config.train.devices)
+    shown, targets = (validation or source).sample(DRAWN, config.train.devices)
     metrics = training.fit(model, source, validation, config, workdir, resume,
-                           watch=lambda: watch_features(backbone, sample))
+                           watch=lambda: watch_features(backbone, sample),
+                           draw=lambda: draw(model, shown, targets["heatmaps"]))
     weights.save_head("keypoints", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
     return metrics
+
+
+def draw(model, pictures, targets):
+    """Each picture under the heatmaps as predicted, and beside it under their targets; the hottest joint of each place.
+
+    Args:
+        model: the trainer of `build`.
+        pictures: (n, height, width, 3) uint8.
+        targets: of `HeatmapLoss`.
+
+    Returns:
+        (n, height, 2 width, 3) uint8.
+    """
+    found = ops.convert_to_numpy(model.predict_on_batch(pictures)["heatmaps"])[..., :-1]
+    return np.stack([np.hstack([heat_overlay(picture, maps[..., :found.shape[-1]].max(axis=-1)) for maps in both])
+                     for picture, *both in zip(pictures, found, targets)])
 
 
 def watch_features(backbone, pictures):

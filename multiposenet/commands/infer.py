@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from multiposenet.commands.common import add_config_arguments, positive, predict_config, quiet_tensorflow, run
 from multiposenet.commands.output import RESULTS, Output
+from multiposenet.commands.ray_job import add_job_arguments, refuse_job_arguments, run_job
 from multiposenet.commands.video import annotate_video
 from multiposenet.data.pictures import find_pictures
 from multiposenet.data.videos import USUAL_FPS, is_video
@@ -30,6 +31,9 @@ def infer(args):
     if args.sample == bool(args.paths):
         raise UserError("name pictures, folders, globs or one video, or give --sample alone")
     config = predict_config(args, score_threshold=args.score, joint_threshold=args.joint_score)
+    if args.engine == "ray":
+        return run_job(args, config)
+    refuse_job_arguments(args)
     videos = [path for path in args.paths if is_video(path)]
     if videos and len(args.paths) > 1:
         raise UserError(f"{videos[0]}: a video is followed alone; give one command for each")
@@ -57,8 +61,9 @@ def _parser():
                         help=f"for the drawings and {RESULTS}, or for the drawn video and its .jsonl")
     parser.add_argument("--weights", default="lite",
                         help="shipped weights by name, a .keras file, or a file of export.py (default: lite)")
-    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES), default="auto",
-                        help="what runs the weights (default: auto, what their file is for)")
+    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES, "ray"), default="auto",
+                        help="what runs the weights (default: auto, what their file is for); ray: the same "
+                        "for very many pictures, see below")
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")
@@ -70,6 +75,7 @@ def _parser():
                         help="end a stream that is silent for so long (default: 10)")
     parser.add_argument("--fps", type=positive, default=USUAL_FPS,
                         help=f"frame rate of numbered pictures (default: {USUAL_FPS})")
+    add_job_arguments(parser)
     add_config_arguments(parser, preset=False)
     return parser
 

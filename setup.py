@@ -1,4 +1,4 @@
-"""Installation: `pip install -e .` from a checkout, with extras `demo`, `export`, `retinanet`, `test`."""
+"""Installation: `pip install -e .` from a checkout, with extras `demo`, `export`, `ray`, `retinanet`, `test`."""
 
 from pathlib import Path
 
@@ -26,6 +26,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "export": [*ONNX, "openvino", "ai-edge-litert"],
+        "ray": ["ray[data]"],  # infer.py --engine ray
         "retinanet": RETINANET,
         "test": ["pytest", "hypothesis", "jax", *DEMO, *ONNX, *RETINANET],
     },

@@ -30,7 +30,8 @@ class Engine:
 
     name = suffix = package = None
 
-    def __init__(self, path):
+    def __init__(self, path, threads=None):
+        self.threads = threads
         try:
             self.metadata, shape = self._open(_package(self.package), str(path))
         except Exception as error:  # the engines' own kinds share no base
@@ -55,6 +56,7 @@ class OnnxRuntime(Engine):
         # Threads that wait in a loop steal time from reading and drawing: 0.34 instead of 0.24 s a picture on two
         # cores that other work shared.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = self.threads or 0
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.outputs = [output.name for output in self.session.get_outputs()]
         shape = [side if isinstance(side, int) else None for side in self.session.get_inputs()[0].shape]
@@ -72,7 +74,8 @@ class OpenVino(Engine):
     def _open(self, openvino, path):
         core = openvino.Core()
         model = core.read_model(path)
-        self.compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self.compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32",
+                                                          "INFERENCE_NUM_THREADS": self.threads or 0})
         shape = [side.get_length() if side.is_static else None for side in model.input().partial_shape]
         return model.get_rt_info("multiposenet").value if model.has_rt_info("multiposenet") else {}, shape
 
@@ -87,7 +90,7 @@ class LiteRT(Engine):
     name, suffix, package = "litert", ".tflite", "ai_edge_litert.interpreter"
 
     def _open(self, interpreter, path):
-        self.interpreter = interpreter.Interpreter(path)
+        self.interpreter = interpreter.Interpreter(path, num_threads=self.threads)
         self.run = self.interpreter.get_signature_runner()
         shape = [side if side > 0 else None for side in self.interpreter.get_input_details()[0]["shape_signature"]]
         return json.loads(zipfile.ZipFile(path).read(LITERT_METADATA)), shape
@@ -99,12 +102,13 @@ class LiteRT(Engine):
 ENGINES = {engine.name: engine for engine in (OnnxRuntime, OpenVino, LiteRT)}
 
 
-def load_engine(path, engine="auto"):
+def load_engine(path, engine="auto", threads=None):
     """A model for `Predictor`, from its file.
 
     Args:
         path: exported file (.onnx, .xml, .tflite), .keras file, or the name of shipped weights.
         engine: a key of `ENGINES`, "keras", or "auto": the one the file is for.
+        threads: that the engine may use; None leaves it to the engine. Keras takes its number from the environment.
 
     Returns:
         `Engine`, or `MultiPoseNet` for "keras".
@@ -123,7 +127,7 @@ def load_engine(path, engine="auto"):
         return weights.load_pretrained(path)
     if not Path(path).is_file():
         raise UserError(f"{path}: no such model file; make one with export.py")
-    return ENGINES[fitting](path)
+    return ENGINES[fitting](path, threads)
 
 
 def _package(name):

@@ -51,12 +51,12 @@ def add_config_arguments(parser, preset=True):
                         help="one setting, such as train.batch_size=8; may be repeated, wins over the file")
 
 
-def add_weights_arguments(parser):
-    """Add --weights and --engine, for `engines.load_engine`."""
+def add_weights_arguments(parser, *others, also=""):
+    """Add --weights and --engine, for `engines.load_engine`; `others` are further choices, which `also` explains."""
     parser.add_argument("--weights", default="lite",
                         help="shipped weights by name, a .keras file, or a file of export.py (default: lite)")
-    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES), default="auto",
-                        help="what runs the weights (default: auto, what their file is for)")
+    parser.add_argument("--engine", choices=("auto", "keras", *ENGINES, *others), default="auto",
+                        help="what runs the weights (default: auto, what their file is for)" + also)
 
 
 def config_from(args, *overrides):

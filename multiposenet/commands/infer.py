@@ -12,6 +12,7 @@ from tqdm import tqdm
 from multiposenet.commands.common import (add_config_arguments, add_weights_arguments, positive, predict_config,
                                           quiet_tensorflow, run)
 from multiposenet.commands.output import RESULTS, Output
+from multiposenet.commands.ray_job import add_job_arguments, refuse_job_arguments, run_job
 from multiposenet.commands.video import annotate_video
 from multiposenet.data.pictures import find_pictures
 from multiposenet.data.videos import USUAL_FPS, is_video
@@ -31,6 +32,9 @@ def infer(args):
     if args.sample == bool(args.paths):
         raise UserError("name pictures, folders, globs or one video, or give --sample alone")
     config = predict_config(args, score_threshold=args.score, joint_threshold=args.joint_score)
+    if args.engine == "ray":
+        return run_job(args, config)
+    refuse_job_arguments(args)
     videos = [path for path in args.paths if is_video(path)]
     if videos and len(args.paths) > 1:
         raise UserError(f"{videos[0]}: a video is followed alone; give one command for each")
@@ -56,7 +60,7 @@ def _parser():
                         "or one video file, URL (rtsp://, http://), webcam number or pattern such as frames/%%05d.png")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR",
                         help=f"for the drawings and {RESULTS}, or for the drawn video and its .jsonl")
-    add_weights_arguments(parser)
+    add_weights_arguments(parser, "ray", also="; ray: the same for very many pictures, see below")
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")
@@ -68,6 +72,7 @@ def _parser():
                         help="end a stream that is silent for so long (default: 10)")
     parser.add_argument("--fps", type=positive, default=USUAL_FPS,
                         help=f"frame rate of numbered pictures (default: {USUAL_FPS})")
+    add_job_arguments(parser)
     add_config_arguments(parser, preset=False)
     return parser
 

@@ -30,7 +30,7 @@ class Output:
     def __init__(self, folder, paths, draw=True):
         self.folder, self.paths = folder, paths
         self.drawings = _drawing_paths(paths, folder) if draw else []
-        self.image_ids = _image_ids(paths)
+        self.image_ids = image_ids(paths)
         self.kept = time.monotonic()
 
     def prepare(self, overwrite=False):
@@ -87,8 +87,8 @@ def _drawing_paths(paths, folder):
     return drawings
 
 
-def _image_ids(paths):
-    """The number a file is named after, as in COCO; otherwise the next one that is free."""
+def image_ids(paths):
+    """List of int for Paths: the number a file is named after, as in COCO; otherwise the next one that is free."""
     numbers = [int(path.stem) if re.fullmatch("[0-9]{1,15}", path.stem) else None for path in paths]
     reserved, taken, ids = set(numbers), set(), []
     free = (i for i in itertools.count(1) if i not in reserved)

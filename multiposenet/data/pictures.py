@@ -32,13 +32,25 @@ def read_picture(path):
         UserError: missing, empty, cut short, no picture, or above `MAX_PIXELS`; the message names the file.
     """
     path = Path(path)
+    return read_opened(lambda: _open(path), path)
+
+
+def read_opened(open_file, name):
+    """As `read_picture`, from wherever the bytes lie.
+
+    Args:
+        open_file: called without arguments, returns a binary file that can seek.
+        name: for the messages.
+    """
     try:
-        kind = _check(path)
-        picture = _decode(path.read_bytes())
+        with open_file() as file:
+            kind = _check(file, name)
+            file.seek(0)
+            picture = _decode(file.read())
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); copy it again") from None
+        raise UserError(f"{name}: cannot be read ({error.strerror or error}); copy it again") from None
     if picture is None:
-        raise UserError(f"{path}: this {kind} picture cannot be decoded: it is cut short, damaged or of a rare kind; "
+        raise UserError(f"{name}: this {kind} picture cannot be decoded: it is cut short, damaged or of a rare kind; "
                         "copy it again or save it as an 8-bit JPEG or PNG")
     return picture
 
@@ -75,30 +87,35 @@ def quiet_opencv():
         set_log_level(previous)
 
 
-def _check(path):
-    """Name of the file's format. Pillow reads the header alone, so that a decompression bomb is never unpacked."""
+def _open(path):
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path")
     if not path.is_file():
         raise UserError(f"{path}: not a file; give a picture")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty; copy it again")
+    return open(path, "rb")
+
+
+def _check(file, name):
+    """Name of the file's format. Pillow reads the header alone, so that a decompression bomb is never unpacked."""
+    if file.seek(0, os.SEEK_END) == 0:
+        raise UserError(f"{name}: the file is empty; copy it again")
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # harmless faults, and sizes below our own limit
-            with Image.open(path) as header:
+            with Image.open(file) as header:
                 if header.width * header.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 header.verify()  # finds cut or altered PNGs, about which libpng would print
                 return header.format
     except Image.DecompressionBombError:  # Pillow's own, above 179 million, or ours
-        raise UserError(f"{path}: more than {MAX_PIXELS // 10 ** 6} million pixels; scale it down") from None
+        raise UserError(f"{name}: more than {MAX_PIXELS // 10 ** 6} million pixels; scale it down") from None
     except Image.UnidentifiedImageError:
-        raise UserError(f"{path}: not a picture in a known format; save it as JPEG or PNG") from None
+        raise UserError(f"{name}: not a picture in a known format; save it as JPEG or PNG") from None
     except OSError:
         raise
     except Exception as error:  # header parsers meet any bytes at all and raise many kinds
-        raise UserError(f"{path}: damaged ({error}); copy it again") from None
+        raise UserError(f"{name}: damaged ({error}); copy it again") from None
 
 
 def _decode(encoded):

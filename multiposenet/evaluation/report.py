@@ -1,6 +1,5 @@
 """What an evaluation leaves behind: `metrics.json` with where its figures come from, and the same as Markdown tables."""
 
-import hashlib
 import json
 import shlex
 import sys
@@ -8,7 +7,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from multiposenet.files import write_whole
+from multiposenet.files import sha256, write_whole
 
 METRICS, TABLES = "metrics.json", "tables.md"
 TITLES = ("keypoints", "keypoints by joint", "keypoints by people in the picture", "boxes", "prn",
@@ -34,11 +33,6 @@ are pycocotools'. Rows in italics are published figures, on other pictures than 
 of the kind to find, or not published.
 """
 PACKAGES = ("multiposenet", "keras", "numpy", "pycocotools")
-
-
-def sha256(path):
-    """Hexadecimal fingerprint of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def provenance(source, annotations=None, scored=None):

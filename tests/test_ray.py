@@ -1,0 +1,200 @@
+"""Many pictures as a Ray job: what it finds is what one process finds, whatever happens to its workers."""
+
+import importlib.util
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+from scenes import write_coco
+
+from multiposenet.commands import infer as command
+from multiposenet.commands import ray_job
+from multiposenet.commands.parts import Parts
+from multiposenet.commands.ray_worker import Worker
+from multiposenet.data.sources import find_sources, read_source
+from multiposenet.errors import UserError
+
+RECORD = dict(image_id=1, file_name="a.png", path="/a.png", category_id=1, score=.5, bbox=[1., 2., 3., 4.],
+              box_score=.6, keypoints=[0.] * 51, activity="walking", activity_scores=dict(walking=1.))
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_model, tmp_path_factory):
+    """A tiny exported model: its engine starts in a moment."""
+    for package in ("ray", "onnx", "tf2onnx", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:  # not imported: the job sets Ray's environment first
+            pytest.skip(f"{package} is not installed")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the exporters need TensorFlow")
+    from multiposenet.export import export
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.onnx"
+    export(tiny_model, path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Seven pictures in two folders, two of the same name, and one that cannot be read."""
+    for folder, count in (("a", 4), ("b", 3)):
+        write_coco(tmp_path / folder, count, (96, 128), seed=ord(folder))
+    (tmp_path / "b" / "images" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much of a picture")
+    return [str(tmp_path / folder / "images") for folder in "ab"]
+
+
+def infer(*args):
+    return command.main([str(arg) for arg in (*args, "--set", "predict.short_side=96")])
+
+
+def records(folder):
+    return [json.loads(line) for part in sorted((folder / "parts").iterdir()) for line in part.read_text().splitlines()]
+
+
+def without_path(found):
+    return sorted(json.dumps({key: value for key, value in record.items() if key != "path"}) for record in found)
+
+
+def listeners():
+    """(address, port) in hexadecimal of all sockets that wait for connections, see proc(5)."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}").readlines()[1:]]
+    return {tuple(row[1].split(":")) for row in rows if row[3] == "0A"}
+
+
+def killed_once(marker):
+    class KilledOnce(Worker):
+        """Leaves in the middle of a block, as after `kill -9`, once."""
+
+        def find(self, ids, sources):
+            found = super().find(ids, sources)
+            if not marker.exists():
+                marker.write_text(repr(sorted(listeners())))
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+    return KilledOnce
+
+
+def test_a_killed_worker_loses_nothing_and_what_is_missing_is_resumed(weights, photos, tmp_path, monkeypatch, capfd):
+    before, many = listeners(), tmp_path / "many"
+    monkeypatch.setattr(ray_job, "Worker", killed_once(tmp_path / "killed"))
+    assert infer(*photos, "--weights", weights, "--engine", "ray", "--workers", 2, "--output", many) == 0
+    out, err = capfd.readouterr()
+    assert "7 of 8 pictures" in out and "1 skipped" in out and "broken.jpg" in err and "Traceback" not in err
+    new = set(eval((tmp_path / "killed").read_text())) - before
+    assert new and all(address.endswith("0100007F") for address, _ in new)  # nothing listens beyond this machine
+
+    assert infer(*photos, "--weights", weights, "--no-draw", "--output", tmp_path / "one") == 0
+    one, found = json.loads((tmp_path / "one" / "results.json").read_text()), records(many)
+    assert without_path(found) == without_path(one) and len(found) > 7
+    assert len({record["path"] for record in found}) == 7 > len({record["file_name"] for record in found})
+    assert "broken.jpg" in json.loads((many / "skipped.jsonl").read_text())["path"]
+
+    parts = {path: path.stat().st_mtime_ns for path in (many / "parts").iterdir()}
+    assert [path.name for path in sorted(parts)] == [f"part-{i:05d}.jsonl" for i in range(8)]
+    lost = many / "parts" / "part-00002.jsonl"
+    lost.unlink()
+    assert infer(*photos, "--weights", weights, "--engine", "ray", "--resume", "--output", many) == 0
+    assert [path for path in parts if path.stat().st_mtime_ns != parts[path]] == [lost] and records(many) == found
+
+
+def parts(folder, sources=tuple("abcdefghi"), workers=1, weights="1", form="jsonl"):
+    return Parts(folder, list(sources), workers, dict(weights_sha256=weights, predict=dict(short_side=384)), form)
+
+
+@pytest.mark.parametrize("changed", [dict(sources="abc"), dict(weights="2"), dict(form="parquet")])
+def test_another_job_is_not_resumed(tmp_path, changed):
+    parts(tmp_path).prepare()
+    before = (tmp_path / "job.json").read_text()
+    with pytest.raises(UserError, match="another (list|weights|format)"):
+        parts(tmp_path, **changed).prepare(resume=True)
+    with pytest.raises(UserError, match="--resume goes on"):
+        parts(tmp_path).prepare()
+    assert (tmp_path / "job.json").read_text() == before
+
+
+def test_parts_stay_and_their_blocks_do_not_hang_on_the_workers(tmp_path):
+    job = parts(tmp_path)
+    job.prepare(resume=True)  # there is nothing yet: the same command begins and goes on
+    assert [job.block(i) for i in job.missing()] == [(0, 3), (3, 6), (6, 9)]
+    job.save(1, [RECORD], dict(people=1, skipped=[dict(path="d", reason="broken")]))
+    again = parts(tmp_path, workers=5)
+    again.prepare(resume=True)
+    assert again.missing() == [0, 2] and again.block(2) == (6, 9) and again.close() == (2, 1, 1, 2)
+    parts(tmp_path).prepare(overwrite=True)
+    assert not list((tmp_path / "parts").iterdir())
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "mine.txt").touch()
+    with pytest.raises(UserError, match="not of a job"):
+        parts(tmp_path).prepare(overwrite=True)
+    assert (tmp_path / "parts" / "mine.txt").exists()
+
+
+def test_a_part_that_cannot_be_written_is_not_there(tmp_path, monkeypatch):
+    job = parts(tmp_path)
+    job.prepare()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space"):
+        job.save(0, [RECORD], dict(people=1, skipped=[]))
+    assert job.missing() == [0, 1, 2] and not list((tmp_path / "parts").iterdir())
+
+
+def test_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    job = parts(tmp_path, form="parquet")
+    job.prepare()
+    odd = {**RECORD, "path": "/\udcff.png", "activity": None, "activity_scores": {}}
+    for i, found in enumerate(([RECORD], [], [odd])):
+        job.save(i, found, dict(people=len(found), skipped=[]))
+    first, second = parquet.read_table(tmp_path / "parts", pre_buffer=False).to_pylist()
+    assert {**first, "activity_scores": dict(first["activity_scores"])} == RECORD
+    assert second["path"] == "/\N{REPLACEMENT CHARACTER}.png" and second["activity"] is None
+
+
+def test_lists(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = ["# three", "b/images/000001.png", "", "  gone.jpg", "s3://bucket/x y.jpg", "b/images/000001.png"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    expected = [str(tmp_path / "b/images/000001.png"), str(tmp_path / "gone.jpg"), "s3://bucket/x y.jpg"]
+    assert find_sources(["list.txt"]) == find_sources(["@list.txt", expected[0]]) == expected
+    assert len(find_sources([*photos, "@list.txt"])) == 10
+
+
+@pytest.mark.parametrize("text, says", [(b"# no\n", "no path in this list"), (b"\xff\xfe", "UTF-8"),
+                                        (None, "cannot be read")])
+def test_lists_that_are_none(tmp_path, text, says):
+    if text:
+        (tmp_path / "list.txt").write_bytes(text)
+    with pytest.raises(UserError, match=says):
+        find_sources([str(tmp_path / "list.txt")])
+
+
+def test_stores(photos, tmp_path):
+    pytest.importorskip("pyarrow.fs")
+    found = find_sources([f"file://{tmp_path}/"])
+    assert len(found) == 8 and found[0] == f"file://{photos[0]}/000001.png"
+    np.testing.assert_array_equal(read_source(found[0]), read_source(found[0].removeprefix("file://")))
+    with pytest.raises(UserError, match="broken.jpg: .*copy it again"):
+        read_source(f"file://{photos[1]}/broken.jpg")
+    with pytest.raises(UserError, match="gone.jpg: cannot be read"):
+        read_source(f"file://{tmp_path}/gone.jpg")
+    assert find_sources([found[0]]) == found[:1]
+    for address, says in ((f"file://{tmp_path}/none", "cannot be listed|no picture"), ("s3://", "no bucket")):
+        with pytest.raises(UserError, match=says):
+            find_sources([address])
+
+
+@pytest.mark.parametrize("args, says", [
+    (["--workers", "2"], "go with --engine ray"), (["--resume"], "go with --engine ray"),
+    (["--engine", "ray", "--live"], "takes pictures"), (["--engine", "ray", "clip.mp4"], "takes pictures"),
+    (["--engine", "ray"], r"pip install 'multiposenet[ray]'"),
+])
+def test_mistakes(photos, tmp_path, monkeypatch, capsys, args, says):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert infer(photos[0], *args, "--output", tmp_path / "out") == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -56,7 +56,8 @@ def train(config, workdir, resume=False):
                            {"heatmaps": 1.0, **{name: config.loss.intermediate for name in LEVELS}},
                            backbone=head.get_layer("backbone").trainable_variables)
     backbone = head.get_layer("backbone")
-    sample, _ = source.load(np.arange(min(SAMPLE, len(source))), np.random.default_rng(0))
+    spread = np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(int)  # a repeated picture has many in a row
+    sample, _ = source.load(spread, np.random.default_rng(0))
     metrics = training.fit(model, source, validation, config, workdir, resume,
                            watch=lambda: watch_features(backbone, sample))
     weights.save_head("keypoints", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))

@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
 ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime"]  # an older tf2onnx wants protobuf 3
 DEMO = ["gradio>=6.31", "scikit-image"]  # the page of demo.py; the pictures of infer.py --sample
+NOTEBOOKS = ["nbclient", "nbformat", "ipykernel"]  # tests/test_notebooks.py runs them
 
 setup(
     name="multiposenet",
@@ -28,7 +29,7 @@ setup(
         "export": [*ONNX, "openvino", "ai-edge-litert"],
         "ray": ["ray[data]"],  # infer.py --engine ray
         "retinanet": RETINANET,
-        "test": ["pytest", "hypothesis", "jax", *DEMO, *ONNX, *RETINANET],
+        "test": ["pytest", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",

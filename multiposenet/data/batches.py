@@ -30,9 +30,12 @@ class Source(ABC):
         """A name for each sample, such as its file, for messages."""
 
     def sample(self, count, devices=1):
-        """`load` about `count` samples that `devices` share evenly, the same ones each time, to look at."""
+        """`load` about `count` samples that `devices` share evenly, the same ones each time, to look at.
+
+        They are spread over the source: a repeated picture has its like in a row.
+        """
         count = min(max(count, devices), len(self)) // devices * devices
-        return self.load(np.arange(count), np.random.default_rng(0))
+        return self.load(np.linspace(0, len(self) - 1, count).astype(int), np.random.default_rng(0))
 
 
 class Batches(keras.utils.PyDataset):

@@ -1,24 +1,21 @@
 """Pictures of an evaluation: precision over recall, bars for the joints, and the best and worst pictures."""
 
 import cv2
-import matplotlib
 import numpy as np
-
+from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from multiposenet import geometry
 from multiposenet.drawing import draw_people
 from multiposenet.files import replacing, write_whole
 
-matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
-
 EXAMPLES = 4  # of the best and of the worst pictures
 
 
 def precision_recall(path, curves, title):
     """`curves`: dict label -> (101,) precision at recalls 0 .. 1."""
-    figure, axes = pyplot.subplots(figsize=(5, 4))
+    figure = Figure(figsize=(5, 4))  # without pyplot, whose backend is the caller's choice
+    axes = figure.subplots()
     for label, precision in curves.items():
         axes.plot(np.linspace(0, 1, len(precision)), precision, label=label)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
@@ -28,7 +25,8 @@ def precision_recall(path, curves, title):
 
 def joint_bars(path, by_joint):
     """`by_joint`: dict joint -> dict of AP and AR."""
-    figure, axes = pyplot.subplots(figsize=(6, 5))
+    figure = Figure(figsize=(6, 5))
+    axes = figure.subplots()
     places = np.arange(len(by_joint))
     for offset, name in ((-0.2, "AP"), (0.2, "AR")):
         axes.barh(places + offset, [max(row[name], 0) for row in by_joint.values()], height=0.4, label=name)
@@ -40,7 +38,8 @@ def joint_bars(path, by_joint):
 
 def confusion(path, matrix, classes):
     """`matrix` (classes, classes): rows are the truth and sum to 1."""
-    figure, axes = pyplot.subplots(figsize=(5, 4.5))
+    figure = Figure(figsize=(5, 4.5))
+    axes = figure.subplots()
     ConfusionMatrixDisplay(np.array(matrix), display_labels=classes).plot(ax=axes, values_format=".2f", cmap="Blues")
     _save(figure, path)
 
@@ -48,7 +47,8 @@ def confusion(path, matrix, classes):
 def learning_curve(path, log):
     """`log`: path of a run's log.csv; accuracy over the epochs, or loss where there is none."""
     columns = np.atleast_1d(np.genfromtxt(log, delimiter=",", names=True))
-    figure, axes = pyplot.subplots(figsize=(5, 4))
+    figure = Figure(figsize=(5, 4))
+    axes = figure.subplots()
     watched = "accuracy" if "accuracy" in columns.dtype.names else "loss"
     for name, label in ((watched, "training"), (f"val_{watched}", "held out")):
         if name in columns.dtype.names:
@@ -91,4 +91,3 @@ def save_examples(folder, scored, read, skeleton, joint_threshold):
 def _save(figure, path):
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)

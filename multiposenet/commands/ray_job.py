@@ -94,8 +94,8 @@ def _do(parts, todo, workers, cores, model):
 
 
 def _job(parts, todo, workers, cores, model):
-    """Ray's dataset of `Worker`'s answers. Ray Data starts a worker that died anew and repeats its block, so plain actors
-    with retries of our own would add nothing."""
+    """Ray's dataset of `Worker`'s answers. Ray Data starts a worker that died anew and repeats its block, so plain
+    actors with retries of our own would add nothing."""
     import ray.data
 
     threads, ids = max(1, cores // workers), image_ids(list(map(Path, parts.sources)))

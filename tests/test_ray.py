@@ -5,7 +5,6 @@ import json
 import os
 import signal
 
-import keras
 import numpy as np
 import pytest
 from scenes import write_coco
@@ -14,25 +13,48 @@ from multiposenet.commands import infer as command
 from multiposenet.commands import ray_job
 from multiposenet.commands.parts import Parts
 from multiposenet.commands.ray_worker import Worker
+from multiposenet.config import ModelConfig
 from multiposenet.data.sources import find_sources, read_source
+from multiposenet.engines import CONTRACT, load_engine
 from multiposenet.errors import UserError
 
 RECORD = dict(image_id=1, file_name="a.png", path="/a.png", category_id=1, score=.5, bbox=[1., 2., 3., 4.],
               box_score=.6, keypoints=[0.] * 51, activity="walking", activity_scores=dict(walking=1.))
 
 
-@pytest.fixture(scope="module")
-def weights(tiny_model, tmp_path_factory):
-    """A tiny exported model: its engine starts in a moment."""
-    for package in ("ray", "onnx", "tf2onnx", "onnxruntime"):
+@pytest.fixture
+def weights(tmp_path):
+    """An exported file whose two people hang on the picture's brightness: no TensorFlow makes or runs it."""
+    for package in ("ray", "onnxruntime"):
         if importlib.util.find_spec(package) is None:  # not imported: the job sets Ray's environment first
             pytest.skip(f"{package} is not installed")
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("the exporters need TensorFlow")
-    from multiposenet.export import export
+    onnx = pytest.importorskip("onnx")
+    rng, nodes, outputs, constants = np.random.default_rng(0), [], [], []
+    for name, shape in dict(boxes=(2, 4), scores=(2,), keypoints=(2, 17, 3), activities=(2, 4)).items():
+        values = np.sort(rng.uniform(.1, 1, (1, *shape)), axis=-1).astype("float32") * (100 if name == "boxes" else 1)
+        shape = np.array([-1, *[1] * len(shape)])
+        constants += [onnx.numpy_helper.from_array(value, f"{name}_{kind}") for kind, value in
+                      (("values", values), ("shape", shape))]
+        nodes += [onnx.helper.make_node("Reshape", ["brightness", f"{name}_shape"], [f"{name}_brightness"]),
+                  onnx.helper.make_node("Mul", [f"{name}_values", f"{name}_brightness"], [name])]
+        outputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *values.shape[1:]]))
+    return save_graph(onnx, tmp_path / "bright.onnx", nodes, outputs, constants)
 
-    path = tmp_path_factory.mktemp("weights") / "tiny.onnx"
-    export(tiny_model, path)
+
+def save_graph(onnx, path, nodes, outputs, constants):
+    make, kinds = onnx.helper, onnx.TensorProto
+    constants += [onnx.numpy_helper.from_array(np.float32(1 / 128), "scale"),
+                  onnx.numpy_helper.from_array(np.array([2], "int32"), "two")]
+    nodes = [make.make_node("Cast", ["image"], ["pixels"], to=kinds.FLOAT),
+             make.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+             make.make_node("Mul", ["mean", "scale"], ["brightness"]), *nodes,
+             make.make_node("Identity", ["two"], ["count"])]
+    outputs = [*outputs, make.make_tensor_value_info("count", kinds.INT32, [1])]
+    image = make.make_tensor_value_info("image", kinds.UINT8, ["batch", "height", "width", 3])
+    model = make.make_model(make.make_graph(nodes, "bright", [image], outputs, constants), ir_version=8,
+                            opset_imports=[make.make_opsetid("", 17)])
+    make.set_model_props(model, dict(contract=str(CONTRACT), config=ModelConfig().model_dump_json()))
+    onnx.save(model, path)
     return path
 
 
@@ -98,6 +120,10 @@ def test_a_killed_worker_loses_nothing_and_what_is_missing_is_resumed(weights, p
     lost.unlink()
     assert infer(*photos, "--weights", weights, "--engine", "ray", "--resume", "--output", many) == 0
     assert [path for path in parts if path.stat().st_mtime_ns != parts[path]] == [lost] and records(many) == found
+
+
+def test_engines_keep_to_their_threads(weights):
+    assert load_engine(weights, threads=1).session.get_session_options().intra_op_num_threads == 1
 
 
 def parts(folder, sources=tuple("abcdefghi"), workers=1, weights="1", form="jsonl"):
@@ -191,7 +217,7 @@ def test_stores(photos, tmp_path):
 
 @pytest.mark.parametrize("args, says", [
     (["--workers", "2"], "go with --engine ray"), (["--resume"], "go with --engine ray"),
-    (["--engine", "ray", "--live"], "takes pictures"), (["--engine", "ray", "clip.mp4"], "takes pictures"),
+    (["--engine", "ray", "--live"], "takes pictures"), (["clip.mp4", "--engine", "ray"], "takes pictures"),
     (["--engine", "ray"], r"pip install 'multiposenet[ray]'"),
 ])
 def test_mistakes(photos, tmp_path, monkeypatch, capsys, args, says):

@@ -19,7 +19,7 @@ def run(function, *args):
     function returns, or 0.
     """
     try:
-        with _terminated_like_ctrl_c():
+        with terminated_like_ctrl_c():
             return function(*args) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -30,7 +30,7 @@ def run(function, *args):
 
 
 @contextmanager
-def _terminated_like_ctrl_c():
+def terminated_like_ctrl_c():
     """SIGTERM, which ends a service, leaves finished work and whole files behind as well."""
     if threading.current_thread() is not threading.main_thread():  # only there Python takes signals
         yield

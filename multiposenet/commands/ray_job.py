@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from tqdm import tqdm
@@ -80,21 +81,10 @@ def _weights_file(name):
 
 
 def _do(parts, todo, workers, cores, model):
-    """Ray Data starts a worker that died anew and repeats its block, so plain actors with retries of our own would add
-    nothing. Parts are written here, not by the workers, which may live on machines that do not see the folder."""
-    import ray.data
-
-    threads = max(1, cores // workers)
-    ids = image_ids(list(map(Path, parts.sources)))
-    blocks = [dict(block=i, pictures=json.dumps([ids[slice(*parts.block(i))], parts.sources[slice(*parts.block(i))]]))
-              for i in todo]
-    pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1)  # none waits while another is idle
-    done = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
-        Worker, batch_size=1, compute=pool, fn_constructor_args=(*model, threads),
-        num_cpus=min(threads, cores / workers), max_task_retries=RETRIES)
+    """Parts are written here, not by the workers, which may live on machines that do not see the folder."""
     with tqdm(total=len(parts.sources), unit="picture") as progress:
         progress.update(len(parts.sources) - sum(end - first for first, end in map(parts.block, todo)))
-        for row in done.iter_rows():
+        for row in _job(parts, todo, workers, cores, model).iter_rows():
             records, report = json.loads(row["found"])
             parts.save(int(row["block"]), records, report)
             for picture in report["skipped"]:
@@ -103,12 +93,28 @@ def _do(parts, todo, workers, cores, model):
             progress.update(end - first)
 
 
+def _job(parts, todo, workers, cores, model):
+    """Ray's dataset of `Worker`'s answers. Ray Data starts a worker that died anew and repeats its block, so plain
+    actors with retries of our own would add nothing."""
+    import ray.data
+
+    threads, ids = max(1, cores // workers), image_ids(list(map(Path, parts.sources)))
+    spans = [slice(*parts.block(i)) for i in todo]
+    blocks = [dict(block=i, pictures=json.dumps([ids[span], parts.sources[span]])) for i, span in zip(todo, spans)]
+    pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1)  # no block waits for a busy worker
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that `max_task_retries` goes in 2.64, see setup.py
+        return ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
+            Worker, batch_size=1, compute=pool, fn_constructor_args=(*model, threads),
+            num_cpus=min(threads, cores / workers), max_task_retries=RETRIES)
+
+
 def _summarise(parts, seconds):
     read, people, skipped, missing = parts.close()
     print(f"{read} of {len(parts.sources)} pictures, {people} people, {skipped} skipped (see {SKIPPED}), "
           f"{seconds:.0f} s; see {parts.folder / 'parts'}")
     if missing:
-        print(f"{missing} parts are missing; repeat the command with --resume", file=sys.stderr)
+        print(f"{missing} part(s) are missing; repeat the command with --resume", file=sys.stderr)
     elif not read:
         print(f"none of {len(parts.sources)} pictures could be read", file=sys.stderr)
     return read, missing

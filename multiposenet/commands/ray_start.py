@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+from multiposenet.commands.common import terminated_like_ctrl_c
 from multiposenet.errors import UserError
 
 QUIET = dict(RAY_BACKEND_LOG_LEVEL="fatal", RAY_DATA_LOG_LEVEL="ERROR", RAY_USAGE_STATS_ENABLED="0",
@@ -28,7 +29,8 @@ def ray_started():
                  **(dict(include_dashboard=False) if address == "local" else {}))
         ray.data.DataContext.get_current().enable_progress_bars = False
         ray.data.DataContext.get_current().max_errored_blocks = -1  # the others are finished all the same
-        yield int(ray.cluster_resources()["CPU"])
+        with terminated_like_ctrl_c():  # Ray has put a handler of its own there
+            yield int(ray.cluster_resources()["CPU"])
     except ConnectionError as error:
         raise UserError(f"RAY_ADDRESS={address}: no Ray there ({error}); start it, or unset RAY_ADDRESS") from None
     finally:

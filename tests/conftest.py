@@ -1,10 +1,13 @@
 """Quiet logs, and a tiny model that all tests of the whole graph share."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest  # noqa: E402
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and tests send it
 
 TINY = dict(backbone="mobilenetv2", preprocessing="tf", fpn_channels=8, subnet_filters=4, fusion_filters=8,
             head_filters=8, head_depth=1, prn_hidden=8, activity_units=[8, 8], activity_limbs=True, max_people=6, max_candidates=40,

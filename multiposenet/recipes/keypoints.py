@@ -62,7 +62,7 @@ def train(config, workdir, resume=False):
     sample, _ = source.sample(SAMPLE, config.train.devices)
     shown, targets = (validation or source).sample(DRAWN, config.train.devices)
     metrics = training.fit(model, source, validation, config, workdir, resume,
-                           watch=lambda: watch_features(backbone, sample),
+                           watch=(lambda: watch_features(backbone, sample)) if backbone.trainable_weights else None,
                            draw=lambda: draw(model, shown, targets["heatmaps"]))
     weights.save_head("keypoints", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
     return metrics

@@ -9,8 +9,6 @@ import os
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
 import multiposenet
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.errors import UserError

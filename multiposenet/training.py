@@ -5,7 +5,6 @@ run that was killed continues from its last checkpoint to the losses that an unb
 """
 
 import contextlib
-import importlib.util
 import json
 import math
 import os
@@ -21,37 +20,10 @@ from multiposenet.data.batches import Batches
 from multiposenet.devices import share_batches
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
+from multiposenet.loggers import make_loggers, plateau_state
+from multiposenet.optimizer import Adam, averaged, learning_rate
 
 LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
-
-
-class Adam(keras.optimizers.Adam):
-    """Adam whose moving average of the weights is used for checkpoints and validation only.
-
-    Args:
-        slow: variables that learn at `slow_rate` of the learning rate.
-        slow_rate: their factor.
-    """
-
-    def __init__(self, *args, slow=(), slow_rate=1.0, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.slow, self.slow_rate = {self._var_key(variable) for variable in slow}, slow_rate
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        """Where every backend's update passes: once for each rate."""
-        for slow, rate in ((False, learning_rate), (True, learning_rate * self.slow_rate)):
-            group = [(g, v) for g, v in zip(grads, trainable_variables) if (self._var_key(v) in self.slow) == slow]
-            if group:
-                super()._backend_update_step(*map(list, zip(*group)), rate)
-
-    def finalize_variable_values(self, var_list):
-        """Keras calls this at the end of every `fit`, here of every epoch: the training weights must stay."""
-
-    def use_average(self, variables):
-        """Overwrite the variables with their moving average, if one is kept."""
-        super().finalize_variable_values(variables)
-        for variable in variables:  # on JAX they share the average's memory now, which `evaluate` would give away
-            variable.assign(keras.ops.copy(variable))
 
 
 def prepare(config):
@@ -72,21 +44,6 @@ def steps_per_epoch(source, config):
 
 def _batches(source, config, **options):
     return Batches(source, config.train.batch_size, config.train.seed, devices=config.train.devices, **options)
-
-
-def learning_rate(train, steps):
-    """The configured schedule over `steps` optimizer steps an epoch."""
-    schedules = keras.optimizers.schedules
-    if train.schedule == "cosine":
-        total = train.epochs * steps
-        warmup = min(train.warmup_steps, total // 2)
-        start = train.learning_rate / 100 if warmup else train.learning_rate
-        return schedules.CosineDecay(start, total - warmup, warmup_target=train.learning_rate if warmup else None,
-                                     warmup_steps=warmup)
-    if train.schedule == "step":
-        return schedules.ExponentialDecay(train.learning_rate, max(1, round(train.decay_epochs * steps)),
-                                          train.decay_rate, staircase=True)
-    return train.learning_rate
 
 
 def compile_model(model, losses, config, steps, loss_weights=None, metrics=None, backbone=()):
@@ -128,7 +85,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
     workdir, steps = Path(workdir), steps_per_epoch(source, config)
     state = _open_run(model, config, workdir, resume)
     total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
-    guard, loggers = _StepGuard(), _loggers(model, workdir, config, state, draw)
+    guard, loggers = _StepGuard(), make_loggers(model, workdir, config, state, draw)
     print(_plan(config.train, steps))
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
@@ -146,7 +103,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
             logs.update(watch() if watch else {})
             _keep_best(model, workdir, state, epoch, logs)
             loggers.on_epoch_end(epoch, logs)
-            state["plateau"] = _plateau_state(loggers)
+            state["plateau"] = plateau_state(loggers)
             _save(model, workdir, state)
             print(f"{logs['step_s']:.2g} s a step, so all {total} take {total * logs['step_s'] / 3600:.2g} h and validation")
             if patience and epoch + 1 - state["best"]["epoch"] >= patience:
@@ -225,22 +182,6 @@ def _write_weights(model, path):
         model.save_weights(temporary)
 
 
-@contextlib.contextmanager
-def averaged(model):
-    """Inside, the model has the moving average of its weights, if its optimizer keeps one."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema:
-        yield
-        return
-    training = [variable.numpy() if hasattr(variable, "numpy") else variable for variable in model.trainable_variables]
-    optimizer.use_average(model.trainable_variables)
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.trainable_variables, training):
-            variable.assign(value)
-
-
 def _validate(model, validation, config):
     if not validation:
         return {}
@@ -258,48 +199,6 @@ def _keep_best(model, workdir, state, epoch, logs):
         state["best"] = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
         with averaged(model):
             _write_weights(model, workdir / BEST)
-
-
-def _loggers(model, workdir, config, state, draw):
-    """Keras' own callbacks, told of whole epochs only, so that they outlive the `fit` of one epoch."""
-    callbacks = [keras.callbacks.CSVLogger(workdir / "log.csv", append=True)]
-    if config.train.schedule == "plateau":
-        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", config.train.decay_rate, config.train.patience))
-    if all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard")):  # Keras' callback needs both
-        callbacks.append(keras.callbacks.TensorBoard(workdir / "tensorboard"))
-        if draw:
-            callbacks.append(_Pictures(draw, workdir / "tensorboard" / "pictures"))
-    callbacks = keras.callbacks.CallbackList(callbacks, model=model)
-    callbacks.on_train_begin()
-    for callback in callbacks.callbacks:
-        if isinstance(callback, keras.callbacks.ReduceLROnPlateau) and state["plateau"]:
-            vars(callback).update(state["plateau"])
-    return callbacks
-
-
-def _plateau_state(loggers):
-    for callback in loggers.callbacks:
-        if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
-            return {"best": float(callback.best), "wait": callback.wait, "cooldown_counter": callback.cooldown_counter}
-    return None
-
-
-class _Pictures(keras.callbacks.Callback):
-    """Shows TensorBoard what the weights that count, the averaged ones, predict after each epoch."""
-
-    def __init__(self, draw, folder):
-        super().__init__()
-        self.draw, self.folder, self.writer = draw, folder, None
-
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf  # on any backend: TensorBoard's files are written by it
-
-        self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
-        with averaged(self.model):
-            pictures = self.draw()
-        with self.writer.as_default():
-            tf.summary.image("predictions", pictures, step=epoch, max_outputs=len(pictures))
-        self.writer.flush()
 
 
 class _StepGuard(keras.callbacks.Callback):

@@ -3,7 +3,6 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from multiposenet import geometry
-from multiposenet.errors import UserError
 from multiposenet.skeleton import COCO17
 
 RNG = np.random.default_rng(0)

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import signal
+import sys
 
 import keras
 import numpy as np
@@ -159,6 +160,29 @@ def test_a_stopped_run_can_be_finished_as_it_is(tmp_path):
         run(settings(), tmp_path / "young", Line(signal_after=2))
     with pytest.raises(UserError, match="no epoch was finished"):
         run(settings("train.max_steps=1"), tmp_path / "young", resume=True)
+
+
+def test_figures_go_to_wandb_for_who_has_it(tmp_path, monkeypatch):
+    """With a stand-in: the real one wants an account."""
+    (tmp_path / "wandb.py").write_text("""
+calls = []
+class Run:
+    def log(self, figures, step): calls.append((step, sorted(figures)))
+    def finish(self): calls.append("finished")
+def init(**settings):
+    calls.append(settings)
+    return Run()
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+    run(settings("train.epochs=2"), tmp_path / "quiet")
+    monkeypatch.setenv("WANDB_PROJECT", "poses")
+    run(settings("train.epochs=2"), tmp_path / "told")
+    import wandb
+
+    started, first, second, end = wandb.calls
+    assert started["name"] == "told" and started["resume"] == "allow" and started["config"]["train"]["epochs"] == 2
+    assert (first[0], second[0], end) == (0, 1, "finished") and {"loss", "val_loss"} <= set(first[1])
+    monkeypatch.delitem(sys.modules, "wandb")
 
 
 def test_loss_that_is_not_finite_names_the_batch(tmp_path):

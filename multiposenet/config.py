@@ -186,7 +186,7 @@ PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
                  head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256),
-                 activity_dropout=0.5, activity_limbs=True),
+                 activity_dropout=0.5, activity_limbs=True, subnet_batch_norm=True),
 }
 
 

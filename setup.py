@@ -27,6 +27,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "export": [*ONNX, "openvino", "ai-edge-litert"],
+        "docs": ["pdoc"],  # the API reference, CONTRIBUTING.md
         "ray": ["ray[data]>=2.60,<2.64"],  # infer.py --engine ray; 2.64 takes away how often a block is retried
         "retinanet": RETINANET,
         "test": ["pytest", "pytest-xdist", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RETINANET],

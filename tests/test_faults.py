@@ -233,7 +233,8 @@ def test_a_stopped_service_leaves_a_run_to_resume(tmp_path):
     """SIGTERM to all its processes at once, as a service manager sends it, while others load samples for it."""
     write_coco(tmp_path, 4, size=64, people=2)
     sets = json.dumps([dict(annotations="annotations.json", repeat=400)])
-    settings = (f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=1")
+    settings = (f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=1",
+                "train.epochs=1000")  # it would go on for hours
     command = [sys.executable, SCRIPTS / "train_prn.py", "--preset", "lite", "--workdir", tmp_path / "run",
                *(part for setting in settings for part in ("--set", setting))]
     with open(tmp_path / "log", "w") as log:

@@ -111,6 +111,7 @@ class TrainConfig(Section):
     accumulate: Positive = 1  # steps whose gradients are averaged before the weights move: a larger batch, same memory
     steps_per_epoch: Optional[Positive] = None  # None: all of the data once
     max_steps: Optional[Positive] = None  # end sooner than the schedule does, and validate on one batch: a trial
+    keep: Literal["best", "last"] = "best"  # epoch that is the result; best: by val_loss, or by loss if nothing is held out
     stop_after: Optional[Positive] = None  # epochs without a better one end the run
     learning_rate: float = 4e-5  # the article's, for its summed keypoint loss
     backbone_rate: Fraction = 1.0  # of that, for the backbone: its trained weights bear less than new layers

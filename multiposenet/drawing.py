@@ -5,6 +5,7 @@ import colorsys
 import cv2
 import numpy as np
 
+JPEG_SIDE = 65_500  # the format's longest
 SMALLEST_SIDE = 480  # below it there is no room for labels that can be read
 
 
@@ -76,6 +77,15 @@ def draw_boxes(picture, boxes_xyxy, color):
     for x1, y1, x2, y2 in np.round(boxes_xyxy).astype(int).tolist():
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(1, round(max(picture.shape) / 240)))
     return canvas
+
+
+def as_jpeg(picture):
+    """bytes of a JPEG file of the picture, (h, w, 3) uint8 RGB, made smaller where the format does not allow its size."""
+    shrink = max(1, max(picture.shape) / JPEG_SIDE)
+    if shrink > 1:
+        size = [max(1, int(side / shrink)) for side in picture.shape[1::-1]]
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def person_color(i):

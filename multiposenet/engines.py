@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import zipfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import multiposenet
@@ -17,7 +18,7 @@ CONTRACT = 1  # rises when the exported graph's input or outputs change; `export
 LITERT_METADATA = "multiposenet.json"  # in a zip archive behind the model, as TensorFlow Lite keeps associated files
 
 
-class Engine:
+class Engine(ABC):
     """(batch, height, width, 3) uint8 RGB, sides multiples of 32 -> `MultiPoseNet`'s outputs as NumPy arrays.
 
     Attributes:
@@ -39,9 +40,13 @@ class Engine:
         self.config = _config(self.metadata, path)
         self.size = None if None in shape[1:3] else tuple(shape[1:3])
 
+    @abstractmethod
     def _open(self, package, path):
         """(metadata, input shape with None where any size fits)."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def __call__(self, batch):
+        """See the class."""
 
 
 class OnnxRuntime(Engine):

@@ -149,8 +149,8 @@ def person_category(data, path):
     categories = data.get("categories") if isinstance(data, dict) else None
     if not categories:
         return None
-    named = [category for category in categories if isinstance(category, dict) and "id" in category] \
-        if isinstance(categories, list) else []
+    named = [category for category in (categories if isinstance(categories, list) else [])
+             if isinstance(category, dict) and "id" in category]
     for chosen in ([c for c in named if c.get("keypoints")], [c for c in named if c.get("name") == "person"], named):
         if len(chosen) == 1:
             return chosen[0]

@@ -63,7 +63,7 @@ def trainer_of(head):
 
 
 def fit(model, source, validation, config, workdir, resume=False, watch=None, draw=None):
-    """Train a compiled model; it ends with the best weights loaded.
+    """Train a compiled model; it ends with the weights of the epoch that `train.keep` means.
 
     Args:
         model: a compiled keras.Model.
@@ -101,7 +101,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
             logs = {key: values[-1] for key, values in history.history.items()}
             logs.update(_validate(model, validation, config), step_s=guard.step_s())
             logs.update(watch() if watch else {})
-            _keep_best(model, workdir, state, epoch, logs)
+            _keep_best(model, workdir, state, epoch, logs, config.train.keep)
             loggers.on_epoch_end(epoch, logs)
             state["plateau"] = plateau_state(loggers)
             _save(model, workdir, state)
@@ -192,10 +192,10 @@ def _validate(model, validation, config):
     return {f"val_{key}": value for key, value in figures.items()}
 
 
-def _keep_best(model, workdir, state, epoch, logs):
+def _keep_best(model, workdir, state, epoch, logs, keep):
     best = state["best"]
     watched = "val_loss" if "val_loss" in logs else "loss"
-    if best is None or logs[watched] < best[watched]:
+    if best is None or keep == "last" or logs[watched] < best[watched]:
         state["best"] = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
         with averaged(model):
             _write_weights(model, workdir / BEST)

@@ -143,6 +143,13 @@ def test_a_run_without_better_epochs_ends(tmp_path, capsys):
     assert len(losses(tmp_path)) == 3 and "no better epoch in 2" in capsys.readouterr().out
 
 
+def test_the_last_epoch_can_be_the_result(tmp_path):
+    rising = settings("train.learning_rate=2", "train.schedule=constant")  # the first epoch is the best, see below
+    assert run(rising, tmp_path / "best")[1]["epoch"] < 4
+    model, kept = run(settings("train.learning_rate=2", "train.schedule=constant", "train.keep=last"), tmp_path / "last")
+    assert kept["epoch"] == 4 and float(kept["loss"]) == pytest.approx(losses(tmp_path / "last")[3])
+
+
 def test_a_trial_ends_early_and_says_how_long_all_would_take(tmp_path, capsys):
     model, _ = run(settings("train.max_steps=6"), tmp_path)
     out = capsys.readouterr().out

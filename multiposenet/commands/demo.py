@@ -46,7 +46,7 @@ def wait():
 def one_temporary_folder():
     """Python's and Gradio's temporary files go to one folder, yielded, which is removed after the block.
 
-    Gradio and ONNX Runtime are also told to send nothing to their makers. Both read this when they are first imported.
+    Gradio is also told to send nothing to its makers; it reads this when it is first imported.
     """
     with tempfile.TemporaryDirectory(prefix="multiposenet-demo-") as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")

@@ -13,7 +13,7 @@ from multiposenet.commands.common import run
 from multiposenet.data import inspection
 from multiposenet.data.coco import read_coco
 from multiposenet.data.pictures import read_picture
-from multiposenet.drawing import draw_people
+from multiposenet.drawing import as_jpeg, draw_people
 from multiposenet.errors import UserError
 from multiposenet.files import make_folder, write_whole
 from multiposenet.geometry import Letterbox
@@ -100,7 +100,7 @@ def _draw_worst(findings, skeleton, folder):
             except UserError:  # an unreadable picture cannot be shown
                 continue
             name = f"{kind}_{rank}_{Path(found.picture.name).stem}.jpg"
-            write_whole(folder / name, cv2.imencode(".jpg", np.ascontiguousarray(drawn[..., ::-1]))[1].tobytes())
+            write_whole(folder / name, as_jpeg(drawn))
 
 
 def _drawn(found, skeleton):

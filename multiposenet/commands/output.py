@@ -7,15 +7,13 @@ import re
 import tempfile
 import time
 
-import cv2
-
+from multiposenet.drawing import as_jpeg
 from multiposenet.errors import UserError
 from multiposenet.files import write_whole
 
 RESULTS = "results.json"
 UNFINISHED = "results.unfinished.json"  # what a killed run leaves; it never reads as a whole one
 KEEP_S = 10
-JPEG_SIDE = 65_500  # the format's longest
 
 
 class Output:
@@ -38,12 +36,8 @@ class Output:
         prepare_folder(self.folder, (self.folder / RESULTS, *self.drawings), self.paths, overwrite)
 
     def save_drawing(self, i, drawn):
-        """Write the i-th picture's drawing, (h, w, 3) uint8 RGB, no larger than JPEG allows."""
-        shrink = max(1, max(drawn.shape) / JPEG_SIDE)
-        if shrink > 1:
-            size = [max(1, int(side / shrink)) for side in drawn.shape[1::-1]]
-            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-        write_whole(self.drawings[i], cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+        """Write the i-th picture's drawing, (h, w, 3) uint8 RGB."""
+        write_whole(self.drawings[i], as_jpeg(drawn))
 
     def save_results(self, records):
         """Write the COCO results list."""

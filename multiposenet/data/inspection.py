@@ -9,6 +9,7 @@ from multiposenet.data import duplicates
 from multiposenet.data.left_right import exchanged_sides
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
+from multiposenet.files import sha256
 
 # Kind of finding -> what it means. Errors are wrong for certain, suspects want a look.
 ERRORS = {
@@ -95,7 +96,7 @@ def scan(picture):
         turned = ", as if turned" if (width, height) == (picture.height, picture.width) else ""
         finding = Finding("picture_size", f"{width} x {height} pixels, the JSON says {picture.width} x {picture.height}"
                           f"{turned}", picture, size=abs(height - picture.height) + abs(width - picture.width))
-    return Scan(duplicates.file_hash(picture.file), duplicates.look(pixels), finding)
+    return Scan(sha256(picture.file), duplicates.look(pixels), finding)
 
 
 def pair_findings(pictures, scans, others=None, other_scans=None):

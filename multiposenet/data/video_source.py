@@ -1,5 +1,6 @@
 """What all sources of moving pictures share."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +26,7 @@ class Frame:
     picture: Optional[np.ndarray] = None
 
 
-class Source:
+class Source(ABC):
     """What frames come from.
 
     Attributes:
@@ -45,10 +46,10 @@ class Source:
     def __init__(self, name, stem):
         self.name, self.stem, self.packets = name, stem or "video", deque()
 
+    @abstractmethod
     def frames(self):
         """Yield every `Frame`.
 
         Raises:
             UserError: the source breaks off.
         """
-        raise NotImplementedError

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-import cv2
 import gradio as gr
 import numpy as np
 
@@ -16,7 +15,7 @@ from multiposenet.data.pictures import read_picture
 from multiposenet.data.read_ahead import ReadAhead
 from multiposenet.data.videos import open_video
 from multiposenet.demo.inside import Insight, OpenPredictor, heatmap_view, prn_view
-from multiposenet.drawing import caption, draw_people, person_color
+from multiposenet.drawing import as_jpeg, caption, draw_people, person_color
 from multiposenet.errors import UserError
 from multiposenet.files import write_whole
 from multiposenet.geometry import Letterbox
@@ -84,7 +83,7 @@ class Demo:
                           keypoints=seen.letterbox.to_canvas(person.keypoints))
                   for person in seen.people if person.box_score >= score]  # the first ones: best boxes come first
         drawn = draw_people(seen.picture, people, self.predictor.skeleton, joint_score)
-        file = _temporary(f"{Path(seen.name).stem}_people.jpg", cv2.imencode(".jpg", drawn[..., ::-1])[1].tobytes())
+        file = _temporary(f"{Path(seen.name).stem}_people.jpg", as_jpeg(drawn))
         choices = [(f"{i}: {caption(person)}", i - 1) for i, person in enumerate(people, start=1)]
         person = gr.update(choices=choices, value=0 if people else None)
         return file, _download(file), people_table(people, joint_score), person

@@ -1,12 +1,11 @@
 """Pictures of an evaluation: precision over recall, bars for the joints, and the best and worst pictures."""
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from multiposenet import geometry
-from multiposenet.drawing import draw_people
+from multiposenet.drawing import as_jpeg, draw_people
 from multiposenet.files import replacing, write_whole
 
 EXAMPLES = 4  # of the best and of the worst pictures
@@ -85,7 +84,7 @@ def save_examples(folder, scored, read, skeleton, joint_threshold):
     for name, chosen in (("best", scored[:EXAMPLES]), ("worst", scored[::-1][:EXAMPLES])):
         for i, (_, picture, people) in enumerate(chosen, start=1):
             drawn = draw_people(read(picture.file), people, skeleton, joint_threshold)
-            write_whole(folder / f"{name}_{i}.jpg", cv2.imencode(".jpg", drawn[..., ::-1])[1].tobytes())
+            write_whole(folder / f"{name}_{i}.jpg", as_jpeg(drawn))
 
 
 def _save(figure, path):

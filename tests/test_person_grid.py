@@ -77,3 +77,13 @@ def test_round_trip_is_exact_in_cells_and_within_half_a_cell_in_pixels():
     within = ((share > 0) & (share < 1)).all(axis=-1)
     error = np.abs(centers - keypoints[..., :2]) / side * [36, 56]
     assert within.any() and error[within].max() <= 0.5 + 1e-4
+
+
+def test_a_lower_peak_weighs_less_and_what_is_labelled_is_equal():
+    box = np.array([[0.0, 0, 36, 56]])
+    peaks = np.array([[[[5.0, 5, 0.8]], [[20, 30, 0.4]], [[200, 30, 1.0]]]])  # the last is outside
+    grid = encode(box, peaks, GRID, MARGIN, 1)[0, ..., 0]
+    assert grid[30, 20] / grid[5, 5] == pytest.approx(0.25)
+    peaks[..., 2] = 1
+    grid = encode(box, peaks, GRID, MARGIN, 1)[0, ..., 0]
+    assert grid[30, 20] == pytest.approx(grid[5, 5])

@@ -29,6 +29,7 @@ class PrnSource(Source):
         counts = np.array([len(group) for group in groups], int)
         everyone = [person for group in groups for person in group]
         self.keypoints = np.array([person.keypoints for person in everyone], "float32").reshape(-1, len(skeleton), 3)
+        self.keypoints[..., 2] = self.keypoints[..., 2] > 0  # hidden or not, they are all of one height in a grid
         self.boxes = np.array([person.box_xyxy for person in everyone], "float32").reshape(-1, 4)
         self.first = np.repeat(np.cumsum(counts) - counts, counts)  # of the people in the same picture
         self.count = np.repeat(counts, counts)

@@ -12,16 +12,18 @@ from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Person
 
 # Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does, "reference greedy" what the public
-# code does; the last asks no PRN.
+# code does; the last asks no PRN. In the grids of those of `ALIKE` every peak is of one height.
 METHODS = {
     "PRN (ours)": {},
     "- one peak for one person": dict(unique=True),
     "- heights thrown away": dict(heights=False),
     "- nothing filled in": dict(fill=False),
+    "- peaks alike in the grid": {},
     "- window of 9 cells": dict(window=9),
     "reference greedy": dict(heights=False, fill=False),
     "highest in the box": dict(fill=False, window=1),
 }
+ALIKE = {"- peaks alike in the grid", "reference greedy"}
 WITHOUT_PRN = "highest in the box"
 
 
@@ -91,20 +93,21 @@ def poses(prn, config, scene, methods=tuple(METHODS)):
     """
     if not len(scene.boxes):
         return {name: [] for name in methods}
-    marks = _marks(prn, config, scene)
-    everywhere = np.ones_like(marks)
+    marks = {alike: _marks(prn, config, scene, alike) for alike in {name in ALIKE for name in methods}}
     found = {}
     for name in methods:
+        seen = marks[name in ALIKE]
         keypoints = codec.assign_joints(scene.boxes, scene.scores, scene.peaks,
-                                        everywhere if name == WITHOUT_PRN else marks, scene.heatmaps,
+                                        np.ones_like(seen) if name == WITHOUT_PRN else seen, scene.heatmaps,
                                         config.box_margin, config.peak_threshold, **METHODS[name])
         boxes, points = scene.letterbox.boxes_to_picture(scene.boxes), scene.letterbox.to_picture(keypoints)
         found[name] = [Person(*person) for person in zip(boxes, map(float, scene.scores), points)]
     return found
 
 
-def _marks(prn, config, scene):
+def _marks(prn, config, scene, alike):
     """(n, rows, columns, K): the PRN's output for each box."""
-    everybody = np.broadcast_to(scene.peaks.transpose(1, 0, 2), (len(scene.boxes), *scene.peaks.shape[1::-1], 3))
+    peaks = np.dstack([scene.peaks[..., :2], scene.peaks[..., 2] > 0]) if alike else scene.peaks
+    everybody = np.broadcast_to(peaks.transpose(1, 0, 2), (len(scene.boxes), *peaks.shape[1::-1], 3))
     grids = person_grid.encode(scene.boxes, everybody, config.grid, config.box_margin, person_grid.INPUT_SIGMA)
     return ops.convert_to_numpy(prn(grids, training=False))

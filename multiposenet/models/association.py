@@ -84,7 +84,7 @@ class PersonGrids(_Float32Layer):
         boxes, peaks = inputs
         row, column, inside = locate(boxes, peaks, self.grid, self.margin)
         row = ops.where(inside, row, -1)[..., None]  # of no row; ONNX's one-hot would take it for the last
-        in_rows = ops.cast(row == ops.arange(self.grid[0], dtype="int32"), "float32")
+        in_rows = ops.cast(row == ops.arange(self.grid[0], dtype="int32"), "float32") * _prominence(peaks, inside)[..., None]
         in_columns = ops.one_hot(column, self.grid[1], dtype="float32")
         occupied = ops.minimum(ops.matmul(ops.swapaxes(in_rows, -1, -2), in_columns), 1.0)
         return ops.einsum("ih,bnkhj->bnijk", self.blurs[0], ops.matmul(occupied, self.blurs[1]))
@@ -181,6 +181,12 @@ def locate(boxes, peaks, grid, margin):
     cells = ops.floor((edges - corner) / ops.maximum(sides, 1e-6) * size)
     cells = ops.cast(ops.minimum(ops.maximum(cells, 0.0), size - 1), "int32")
     return cells[..., 1], cells[..., 0], inside
+
+
+def _prominence(peaks, inside):
+    """`codecs.person_grid.prominence` in the graph; arguments and result as `locate` has them."""
+    heights = ops.where(inside, peaks[:, None, :, :, 2], 0.0)
+    return ops.square(heights / ops.maximum(ops.max(heights, axis=-1, keepdims=True), 1e-6))
 
 
 def best_each(values):

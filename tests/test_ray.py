@@ -212,9 +212,17 @@ def test_stores(photos, tmp_path):
     with pytest.raises(UserError, match="gone.jpg: cannot be read"):
         read_source(f"file://{tmp_path}/gone.jpg")
     assert find_sources([found[0]]) == found[:1]
+    with pytest.raises(UserError, match="cannot be read"):
+        read_source("file:////x//y.jpg")
     for address, says in ((f"file://{tmp_path}/none", "cannot be listed|no picture"), ("s3://", "no bucket")):
         with pytest.raises(UserError, match=says):
             find_sources([address])
+
+
+def test_results_go_into_a_folder(photos, capsys):
+    with pytest.raises(SystemExit):
+        infer(photos[0], "--output", "s3://bucket/found")
+    assert "results go into a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args, says", [

@@ -1,8 +1,10 @@
+import functools
 import os
 import socket
 import threading
 import time
 from fractions import Fraction
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 import cv2
@@ -153,15 +155,17 @@ def test_webcam(monkeypatch):
 
 @pytest.fixture
 def server():
-    """serve(content) -> URL that sends it and then says nothing more; "{port}" is answered by silence at once."""
+    """serve(content) -> URL that sends it and then says nothing more, or does `then` to the connection."""
     listening, connections = socket.create_server(("127.0.0.1", 0)), []
 
-    def serve(content):
+    def serve(content, then=id):
         def answer():
             connection, _ = listening.accept()
             connections.append(connection)
             connection.recv(4096)
-            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + content if content else b"")
+            head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(content)
+            connection.sendall(head + content + b"\r\n" if content else b"")
+            then(connection)
 
         threading.Thread(target=answer, daemon=True).start()
         return f"http://me:secret@127.0.0.1:{listening.getsockname()[1]}/cam/live.ts?key=hidden"
@@ -185,6 +189,34 @@ def test_a_silent_server(server):
     with pytest.raises(UserError, match="no data for 0.5 s") as raised:
         open_video(server(b""), stall_s=.5)
     assert "secret" not in str(raised.value)
+
+
+def test_a_stream_that_is_cut_off_says_so(tmp_path, server):
+    clip = write_clip(tmp_path / "a.ts", 30, codec="mpeg2video").read_bytes()
+    source = open_video(server(clip, then=lambda connection: connection.sendall(b"0\r\n\r\n")))
+    reader = ReadAhead(source, 20)
+    read = sum(frame.picture is not None for frame in reader)
+    assert source.live and read + reader.dropped > 25 and "/cam/live.ts: the server ended the stream" in reader.ending
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_a_file_on_a_web_server_is_read_whole(tmp_path, name):
+    write_clip(tmp_path / name, 30, **dict(movflags="faststart") if name == "a.mp4" else {})
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        source = open_video(f"{address}/{name}")
+        reader = ReadAhead(source, 20)
+        assert not source.live and [frame.index for frame in reader] == list(range(30)) and not reader.ending
+        with pytest.raises(UserError, match="404"):
+            open_video(f"{address}/gone.mp4")
+        server.shutdown()
+
+
+def test_a_silent_rtsp_server():
+    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UserError, match="no data for 0.5 s"):
+        open_video(f"rtsp://127.0.0.1:{listening.getsockname()[1]}/cam", stall_s=.5)
 
 
 class Counting(Source):

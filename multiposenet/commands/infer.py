@@ -15,6 +15,7 @@ from multiposenet.commands.output import RESULTS, Output
 from multiposenet.commands.ray_job import add_job_arguments, refuse_job_arguments, run_job
 from multiposenet.commands.video import annotate_video
 from multiposenet.data.pictures import find_pictures
+from multiposenet.data.sources import is_store
 from multiposenet.data.videos import USUAL_FPS, is_video
 from multiposenet.drawing import draw_people
 from multiposenet.engines import load_engine
@@ -58,7 +59,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="infer.py", description=__doc__.split(":", 1)[1].strip())
     parser.add_argument("paths", nargs="*", metavar="PATH", help="picture, folder of pictures or quoted glob; "
                         "or one video file, URL (rtsp://, http://), webcam number or pattern such as frames/%%05d.png")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR",
+    parser.add_argument("--output", required=True, type=_folder, metavar="DIR",
                         help=f"for the drawings and {RESULTS}, or for the drawn video and its .jsonl")
     add_weights_arguments(parser, "ray", also="; ray: the same for very many pictures, see below")
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
@@ -75,6 +76,12 @@ def _parser():
     add_job_arguments(parser)
     add_config_arguments(parser, preset=False)
     return parser
+
+
+def _folder(text):
+    if is_store(text):
+        raise argparse.ArgumentTypeError(f"{text}: results go into a folder; copy it to the store afterwards")
+    return Path(text)
 
 
 def _write_samples(folder):

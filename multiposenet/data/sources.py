@@ -1,6 +1,7 @@
 """Pictures by the million: from folders, lists and object stores, each named by one string."""
 
 import functools
+import io
 import os
 from pathlib import Path, PurePath
 
@@ -41,8 +42,17 @@ def read_source(source):
     """
     if not is_store(source):
         return read_picture(source)
-    store, path = _store(source)
-    return read_opened(lambda: store.open_input_file(path), source)
+    return read_opened(lambda: _fetch(source), source)
+
+
+def _fetch(address):
+    """All bytes at once: a request to the store for each of the header's fields would cost more than the picture."""
+    store, path = _store(address)
+    try:
+        with store.open_input_file(path) as file:
+            return io.BytesIO(file.read())
+    except ValueError as error:  # ArrowInvalid: the store allows no such address
+        raise OSError(error) from None
 
 
 def _expand(pattern):
@@ -72,7 +82,7 @@ def _below(address):
     try:
         there = store.get_file_info(path)
         found = [there] if there.type == FileType.File else store.get_file_info(FileSelector(path, recursive=True))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ArrowInvalid is one
         raise UserError(f"{address}: cannot be listed ({error}); check the address and your access to it") from None
     pictures = [scheme + file.path for file in found
                 if file.type == FileType.File and PurePath(file.path).suffix.lower() in SUFFIXES]
@@ -99,5 +109,5 @@ def _file_system(scheme, bucket):
         return FileSystem.from_uri(f"{scheme}://{bucket or '/'}")[0]
     except ImportError:
         raise UserError(f"{scheme}:// needs pyarrow: pip install 'multiposenet[ray]'") from None
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+    except (OSError, ValueError) as error:
         raise UserError(f"{scheme}://{bucket}: cannot be opened ({error}); check the address and your access") from None

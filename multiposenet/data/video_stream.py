@@ -1,6 +1,7 @@
 """Video files and network streams, read by PyAV, which brings FFmpeg's libraries along."""
 
 import re
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,12 +29,15 @@ class VideoStream(Source):
                          re.sub(r"[^\w.-]+", "_", path.stem or host) if url else path.stem)
         if not url and not path.is_file():
             raise UserError(f"{address}: no such file; check the path")
+        began = time.monotonic()
         try:
             # A name may hold a colon. RTSP's default, UDP, loses packets and smears the pictures.
             self.container = av.open(address if url else f"file:{address}", timeout=stall_s,
                                      options={"rtsp_transport": "tcp"} if url else {"format_whitelist": FORMATS})
         except (av.FFmpegError, ValueError) as error:
-            raise UserError(f"{self.name}: cannot be opened as a video ({_reason(error, stall_s)}); "
+            silent = time.monotonic() - began >= stall_s  # RTSP's own error is another then
+            reason = _silence(stall_s) if silent else _reason(error, stall_s)
+            raise UserError(f"{self.name}: cannot be opened as a video ({reason}); "
                             "is it one, and is it whole?") from None
         if not self.container.streams.video:
             raise UserError(f"{self.name}: holds no video")
@@ -42,7 +46,7 @@ class VideoStream(Source):
         self.audio = next(iter(self.container.streams.audio), None) if sound else None
         self.fps = self.video.average_rate or self.video.guessed_rate or self.fps
         self.count = self.video.frames or None
-        self.live = bool(url) and self.container.duration is None
+        self.live = bool(url) and _is_live(self.container)
         start = self.video.start_time
         self.start = None if start is None else start * self.video.time_base
 
@@ -61,6 +65,8 @@ class VideoStream(Source):
             yield from self.container.demux([stream for stream in (self.video, self.audio) if stream])
         except av.FFmpegError as error:
             raise UserError(f"{self.name}: {_reason(error, self.stall_s)}") from None
+        if self.live:  # also what is left of a server that died
+            raise UserError(f"{self.name}: the server ended the stream")
 
     def _frame(self, index, decoded):
         if decoded is None or decoded.is_corrupt:
@@ -79,6 +85,11 @@ def is_url(argument):
     return bool(re.match("[A-Za-z][A-Za-z0-9+.-]+://", argument))
 
 
+def _is_live(container):
+    """Whether nothing says how long it is: neither seconds, nor bytes, which for a playlist are its own."""
+    return container.duration is None and (container.size <= 0 or container.format.name in ("hls", "dash"))
+
+
 def _decode(packet):
     """Decoded frames of a packet, None for one that is broken."""
     try:
@@ -89,5 +100,9 @@ def _decode(packet):
 
 def _reason(error, stall_s):
     if isinstance(error, av.error.ExitError):
-        return f"no data for {stall_s:g} s"
+        return _silence(stall_s)
     return getattr(error, "strerror", None) or str(error)
+
+
+def _silence(stall_s):
+    return f"no data for {stall_s:g} s"

@@ -19,7 +19,7 @@ from multiposenet.weights import backbone_sha256
 LICENCE = "code and graph: Apache-2.0; weights: as their training data allows, for the shipped ones see MODEL_CARD.md"
 
 
-def export(model, output, form="onnx", size=None):
+def export(model, output, form="onnx", size=None, calibration=None):
     """Write a model for another engine; `engines.load_engine` opens it (a SavedModel is for TensorFlow Serving).
 
     Input `image`: (batch, height, width, 3) uint8 RGB, sides multiples of 32. Outputs as `MultiPoseNet`'s.
@@ -29,18 +29,24 @@ def export(model, output, form="onnx", size=None):
         output: file, or folder for a SavedModel; it is there whole or not at all. OpenVINO puts a .bin beside its .xml.
         form: a key of `WRITERS`.
         size: (height, width) for one picture of one size; None for any batch and size.
+        calibration: paths of pictures for int8 (`quantization.quantize`), for ONNX alone; None leaves float32.
 
     Raises:
-        UserError: a wrong suffix or size, a package that is missing, a size that LiteRT needs, or no room.
+        UserError: a wrong suffix or size, a package that is missing, a size that LiteRT needs, no room, or a picture
+            of `calibration` that cannot be read.
     """
     output = Path(output)
     suffix, packages, write = WRITERS[form]
-    _check(output, form, size, suffix, packages)
+    if calibration and form != "onnx":
+        raise UserError(f"int8 is for --format onnx, not {form}")
+    _check(output, form, size, suffix, (*packages, *(["onnxruntime"] if calibration else [])))
     signature = [keras.InputSpec(shape=(1, *size, 3) if size else (None, None, None, 3), dtype="uint8", name="image")]
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix="exporting") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tf2onnx about NumPy, and of TensorFlow about its own converter
             write(Exported(model), Path(folder) / output.name, signature, metadata(model))
+            if calibration:
+                _to_int8(model, Path(folder) / output.name, calibration)
             for part in sorted(Path(folder).iterdir()):
                 os.replace(part, output.parent / part.name)
     except OSError as error:
@@ -112,6 +118,15 @@ def _write_onnx(model, path, signature, properties):
     onnx.helper.set_model_props(graph, properties)
     onnx.checker.check_model(graph)
     onnx.save(graph, path)
+
+
+def _to_int8(model, path, pictures):
+    from multiposenet.quantization import quantize
+
+    whole = path.with_name(f"float32.{path.name}")
+    os.replace(path, whole)
+    quantize(whole, path, pictures, model)
+    whole.unlink()
 
 
 def _write_openvino(model, path, signature, properties):

@@ -97,6 +97,44 @@ def test_saved_model_finds_the_same_people(lite, tmp_path):
     assert_same_people(lite.predict_on_batch(picture), {key: np.asarray(value) for key, value in found.items()})
 
 
+def test_int8_is_smaller_and_finds_nearly_the_same(onnx_file, lite, tmp_path):
+    import onnx
+
+    photo = pytest.importorskip("skimage.data").astronaut()
+    for side in (256, 512):
+        cv2.imwrite(str(tmp_path / f"{side}.png"), cv2.resize(photo, (side, side))[..., ::-1])
+    assert command.main(["--int8", "--calibrate", str(tmp_path), "--output", str(tmp_path / "int8.onnx")]) == 0
+    assert [file.name for file in tmp_path.glob("*.onnx")] == ["int8.onnx"]
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.8 * onnx_file.stat().st_size
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    made = {output: node.op_type for node in graph.node for output in node.output}
+    reads_bytes = {node.name: made.get(node.input[0]) == "DequantizeLinear" for node in graph.node if node.op_type == "Conv"}
+    early_or_last = [name for name in reads_bytes if "block_1_" in name or "heatmaps" in name]
+    assert sum(reads_bytes.values()) > 80 and early_or_last and not any(map(reads_bytes.get, early_or_last))
+    engine = load_engine(tmp_path / "int8.onnx")
+    assert engine.metadata == {**load_engine(onnx_file).metadata, **engine.metadata}
+    ours, theirs = (Predictor(model).predict(photo)[0] for model in (lite, engine))
+    error = 0.1 * np.max(ours.box_xyxy[2:] - ours.box_xyxy[:2])
+    np.testing.assert_allclose(theirs.box_xyxy, ours.box_xyxy, atol=error)
+    sure = ours.keypoints[:, 2] > 0.3
+    np.testing.assert_allclose(theirs.keypoints[sure, :2], ours.keypoints[sure, :2], atol=error)
+    assert sure.sum() >= 5
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--int8"], "--calibrate"), (["--calibrate", "somewhere"], "--int8"),
+    (["--int8", "--calibrate", "{folder}"], "no picture"),
+    (["--int8", "--calibrate", "{picture}", "--format", "openvino"], "int8 is for --format onnx"),
+])
+def test_int8_needs_pictures_and_onnx(tmp_path, capsys, options, says):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((32, 32, 3), 128, "uint8"))
+    (tmp_path / "empty").mkdir()
+    options = [option.format(folder=tmp_path / "empty", picture=tmp_path / "grey.png") for option in options]
+    suffix = ".xml" if "openvino" in options else ".onnx"
+    assert command.main([*options, "--output", str(tmp_path / f"int8{suffix}")]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_the_file_says_what_it_is(onnx_file, lite):
     engine = load_engine(onnx_file, "onnxruntime")
     assert engine.config == lite.config and engine.size is None

@@ -3,6 +3,8 @@
 import argparse
 
 from multiposenet.commands.common import quiet_tensorflow, run
+from multiposenet.data.pictures import find_pictures
+from multiposenet.errors import UserError
 
 FORMATS = ("onnx", "openvino", "litert", "saved_model")
 
@@ -14,11 +16,14 @@ def main(argv=None):
 
 def export_model(args):
     """Export as the options say and print what was written."""
+    if args.int8 != bool(args.calibrate):
+        raise UserError("--int8 and --calibrate PICTURES go together: the pictures show what ranges occur")
+    calibration = find_pictures(args.calibrate) if args.int8 else None
     with quiet_tensorflow():  # the converters print their progress there
         from multiposenet.export import export
         from multiposenet.weights import load_pretrained
 
-        export(load_pretrained(args.weights), args.output, args.format, args.size)
+        export(load_pretrained(args.weights), args.output, args.format, args.size, calibration)
     size = "{} x {} pixels".format(*args.size) if args.size else "any size with sides that are multiples of 32"
     print(f"wrote {args.output}: {args.weights} for {size}")
 
@@ -28,6 +33,9 @@ def _parser():
     parser.add_argument("--weights", default="lite", help="shipped weights by name, or a .keras file (default: lite)")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     parser.add_argument("--output", required=True, help="name ending in .onnx, .xml (openvino), .tflite (litert), or folder")
+    parser.add_argument("--int8", action="store_true", help="convolutions on bytes, for onnx; needs --calibrate")
+    parser.add_argument("--calibrate", nargs="+", metavar="PATH",
+                        help="pictures such as the model will see, none of those it is evaluated on: files, folders or globs")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--dynamic", dest="size", action="store_const", const=None,
                       help="any batch and size of picture (default; LiteRT has no such thing)")

@@ -5,6 +5,7 @@ import pytest
 from scenes import write_coco
 
 from multiposenet.commands import benchmark
+from multiposenet.engines import Peer
 from multiposenet.errors import UserError
 from test_infer import TwoPeople
 
@@ -35,3 +36,21 @@ def test_a_fixed_graph_runs_where_it_fits(monkeypatch):
 def test_a_process_that_fails_is_no_figure():
     with pytest.raises(UserError, match="infer.py fails on gone.jpg"):
         benchmark.time_start("nothing.onnx", "gone.jpg")
+
+
+def test_a_peer_takes_turns_at_its_own_size(tmp_path):
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    for name, sides in (("fixed", [1, 3, 32, 64]), ("free", [1, 3, "height", "width"])):
+        shape = [onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, sides) for end in ("image", "same")]
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["image"], ["same"])], name, shape[:1], shape[1:])
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 15)], ir_version=8),
+                  tmp_path / f"{name}.onnx")
+    peer = Peer(tmp_path / "fixed.onnx")
+    canvases = np.zeros((1, 64, 96, 3), "uint8")
+    rows = benchmark.time_network({"ours": TwoPeople(), "theirs": peer}, canvases, 1, 2)
+    assert [(row["height"], row["width"]) for row in rows] == [(64, 96), (32, 64)]
+    assert not benchmark.time_network({"theirs": peer}, canvases, 2, 1)
+    (tmp_path / "broken.onnx").write_bytes(b"not a network")
+    for name, says in (("free", "fixed height and width"), ("broken", "cannot open"), ("gone", "cannot open")):
+        with pytest.raises(UserError, match=f"{name}.onnx: .*{says}"):
+            Peer(tmp_path / f"{name}.onnx")

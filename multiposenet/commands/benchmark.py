@@ -16,7 +16,7 @@ import numpy as np
 from multiposenet.commands.common import quiet_tensorflow, run
 from multiposenet.data.pictures import find_pictures, read_picture
 from multiposenet.drawing import draw_people
-from multiposenet.engines import load_engine
+from multiposenet.engines import Peer, load_engine
 from multiposenet.errors import UserError
 from multiposenet.files import write_whole
 from multiposenet.geometry import Letterbox
@@ -36,9 +36,10 @@ def benchmark(args):
     starts = [time_start(name, paths[0]) for name in names]  # first: Linux counts our own memory as a child's
     with quiet_tensorflow():
         models = {name: load_engine(name) for name in names}
+    peers = {name: Peer(name) for name in args.peer}
     canvases = {size: _canvases(paths, size) for size in map(tuple, args.size or [(480, 640)])}
     network = [row for size in canvases for batch in args.batch
-               for row in time_network(models, canvases[size], batch, args.rounds)]
+               for row in time_network({**models, **peers}, canvases[size], batch, args.rounds)]
     whole = [{**start, **parts} for start, parts in zip(starts, time_parts(models, paths).values())]
     machine = dict(cores=os.cpu_count(), load_average=round(os.getloadavg()[0], 1), pictures=len(paths))
     for table in ([machine], network, whole):
@@ -51,7 +52,8 @@ def time_network(models, canvases, batch, rounds):
     """The network alone, pixels to people.
 
     Args:
-        models: dict name -> model, see `load_engine`; one that is fixed to another size or batch is left out.
+        models: dict name -> model, see `load_engine`, or `Peer`; one that is fixed to another size or batch is left
+            out. A peer's row has its own size.
         canvases: (n, height, width, 3) uint8 RGB, taken in turn.
         batch: pictures at once.
         rounds: batches that are timed, after one that is not.
@@ -68,8 +70,9 @@ def time_network(models, canvases, batch, rounds):
             cpu = time.process_time()
             wall = _timed(run_model, models[name], chosen)[0]
             seconds[name].append((wall, time.process_time() - cpu))
-    return [dict(weights=name, height=size[0], width=size[1], batch=batch, **_summary(np.array(taken[1:]), batch))
-            for name, taken in seconds.items()]
+    sizes = {name: models[name].shape[2:] if isinstance(models[name], Peer) else size for name in seconds}
+    return [dict(weights=name, height=sizes[name][0], width=sizes[name][1], batch=batch,
+                 **_summary(np.array(taken[1:]), batch)) for name, taken in seconds.items()]
 
 
 def time_parts(models, paths):
@@ -124,6 +127,8 @@ def _summary(seconds, batch):
 
 
 def _takes(model, size, batch):
+    if isinstance(model, Peer):
+        return batch == 1
     fixed = getattr(model, "size", None)
     return fixed is None or (fixed == size and batch == 1)
 
@@ -138,6 +143,8 @@ def _parser():
     parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__.split(":", 1)[1].strip())
     parser.add_argument("pictures", nargs="+", metavar="PATH", help="picture, folder of pictures or quoted glob")
     parser.add_argument("--weights", nargs="+", default=["lite"], help="names, .keras files and files of export.py")
+    parser.add_argument("--peer", nargs="+", default=[], metavar="FILE.onnx",
+                        help="other people's networks with one picture as input: they take turns too, on noise")
     parser.add_argument("--size", nargs=2, type=int, action="append", metavar=("HEIGHT", "WIDTH"),
                         help="of the network's input, multiples of 32; may be repeated (default: 480 640)")
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="pictures at once (default: 1)")

@@ -1,6 +1,8 @@
 """From pictures to people: letterbox, the one graph, and the way back to the picture's own pixels."""
 
+import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -107,18 +109,30 @@ class Predictor:
         return [person for person in people if (person.box_xyxy[2:] > person.box_xyxy[:2]).all()]  # none in the padding
 
     def predict_files(self, paths):
-        """Yield a `Prediction` for every path; a file that cannot be read has an `error` and stops nothing."""
-        for path in map(Path, paths):
-            start = time.perf_counter()
-            try:
-                picture = read_picture(path)
-            except UserError as error:
-                yield Prediction(path, error=error)
-                continue
-            read = time.perf_counter()
-            people = self.predict(picture)
-            seconds = {"read": read - start, "predict": time.perf_counter() - read}
-            yield Prediction(path, picture, people, seconds=seconds)
+        """Yield a `Prediction` for every path; a file that cannot be read has an `error` and stops nothing.
+
+        The next file is read in a thread while the network works on this one.
+        """
+        paths = list(map(Path, paths))
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for path, following in itertools.zip_longest(paths, paths[1:]):
+                found = (coming or reader.submit(_read, path)).result()
+                coming = following and reader.submit(_read, following)
+                if not found.error:
+                    start = time.perf_counter()
+                    found.people = self.predict(found.picture)
+                    found.seconds["predict"] = time.perf_counter() - start
+                yield found
+
+
+def _read(path):
+    start = time.perf_counter()
+    try:
+        picture = read_picture(path)
+    except UserError as error:
+        return Prediction(path, error=error)
+    return Prediction(path, picture, seconds={"read": time.perf_counter() - start})
 
 
 def run_model(model, batch):

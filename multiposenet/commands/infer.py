@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -98,6 +99,7 @@ def _write_samples(folder):
 def _predict_all(predictor, output):
     start, records, read, skipped, people = time.perf_counter(), [], 0, 0, 0
     progress = tqdm(predictor.predict_files(output.paths), total=len(output.paths), unit="picture")
+    artist, drawing = ThreadPoolExecutor(1), None  # draws while the network looks at the next picture
     try:
         for i, prediction in enumerate(progress):
             if prediction.error:
@@ -106,13 +108,17 @@ def _predict_all(predictor, output):
                 continue
             shown = [person for person in prediction.people if person.box_score >= predictor.config.score_threshold]
             if output.drawings:
-                output.save_drawing(i, draw_people(prediction.picture, shown, predictor.skeleton,
-                                                   predictor.config.joint_threshold))
+                if drawing:
+                    drawing.result()  # a full disk, say
+                drawing = artist.submit(_draw, output, i, prediction.picture, shown, predictor)
             records += [person.as_coco(output.image_ids[i], prediction.path.name) for person in prediction.people]
             read, people = read + 1, people + len(shown)
             output.save_unfinished(records)
+        if drawing:
+            drawing.result()
     finally:  # what is finished stays, whatever stopped the rest
         progress.close()
+        artist.shutdown()
         if read:
             output.save_results(records)
             print(f"{read} of {len(output.paths)} pictures, {people} people, {skipped} skipped, "
@@ -120,3 +126,7 @@ def _predict_all(predictor, output):
     if not read:
         print(f"none of {len(output.paths)} pictures could be read", file=sys.stderr)
     return 0 if read else 1
+
+
+def _draw(output, i, picture, people, predictor):
+    output.save_drawing(i, draw_people(picture, people, predictor.skeleton, predictor.config.joint_threshold))

@@ -46,7 +46,7 @@ def export(model, output, form="onnx", size=None, calibration=None):
             warnings.simplefilter("ignore")  # of tf2onnx about NumPy, and of TensorFlow about its own converter
             write(Exported(model), Path(folder) / output.name, signature, metadata(model))
             if calibration:
-                _to_int8(model, Path(folder) / output.name, calibration)
+                _to_int8(Path(folder) / output.name, calibration)
             for part in sorted(Path(folder).iterdir()):
                 os.replace(part, output.parent / part.name)
     except OSError as error:
@@ -120,12 +120,12 @@ def _write_onnx(model, path, signature, properties):
     onnx.save(graph, path)
 
 
-def _to_int8(model, path, pictures):
+def _to_int8(path, pictures):
     from multiposenet.quantization import quantize
 
     whole = path.with_name(f"float32.{path.name}")
     os.replace(path, whole)
-    quantize(whole, path, pictures, model)
+    quantize(whole, path, pictures)
     whole.unlink()
 
 

@@ -24,6 +24,7 @@ from multiposenet.loggers import make_loggers, plateau_state
 from multiposenet.optimizer import Adam, averaged, learning_rate
 
 LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
+REHEARSED_LOADS = 8  # batches
 
 
 def prepare(config):
@@ -87,6 +88,8 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
     total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
     guard, loggers = _StepGuard(), make_loggers(model, workdir, config, state, draw)
     print(_plan(config.train, steps))
+    if last:
+        print(f"one of {config.train.workers} loading processes makes {_loads_per_s(_batches(source, config)):.0f} samples/s")
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
             epoch = step // steps
@@ -122,6 +125,14 @@ def _plan(train, steps):
     rates = [rate if isinstance(rate, float) else float(rate(step)) for step in (0, total // 4, total // 2, total - 1)]
     return (f"{train.epochs} epochs of {steps} steps of {train.batch_size} samples; learning rate {train.schedule}, at the "
             f"start, a quarter, half and the end: {', '.join(f'{value:.2g}' for value in rates)}")
+
+
+def _loads_per_s(batches):
+    """Samples a second that one process loads, first reads of every file included."""
+    start, count = time.perf_counter(), min(REHEARSED_LOADS, batches.steps_per_epoch)
+    for i in range(count):
+        batches[i]
+    return count * batches.batch_size / (time.perf_counter() - start)
 
 
 def _open_run(model, config, workdir, resume):

@@ -1,3 +1,4 @@
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from multiposenet.errors import UserError
 from multiposenet.models.backbone import Backbone, Preprocess
 from multiposenet.models.fpn import FPN
-from multiposenet.models.keypoint_subnet import IntermediateHeatmaps, KeypointSubnet
+from multiposenet.models.keypoint_subnet import BilinearUpsampling, IntermediateHeatmaps, KeypointSubnet
 
 
 @pytest.mark.parametrize("mode", ["caffe", "torch", "tf"])
@@ -71,6 +72,16 @@ def test_pyramids_and_subnet_shapes():
     assert [p.shape[1:3] for p in coarse] == [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
     assert KeypointSubnet(5, 4, 6, maps=18)(pyramid).shape == (2, 32, 48, 18)
     assert [level.shape for level in IntermediateHeatmaps(5, maps=18)(pyramid)] == [(2, 32, 48, 18)] * 4
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_upsampling_is_bilinear_between_cell_centres(factor):
+    cells = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype("float32")
+    layer = BilinearUpsampling(factor)
+    fine = keras.ops.convert_to_numpy(layer(cells))
+    assert fine.shape == layer.compute_output_shape(cells.shape) and layer.compute_output_shape((None, None, 7, 3))[1] is None
+    for one, other in zip(cells, fine):
+        np.testing.assert_allclose(other, cv2.resize(one, (7 * factor, 5 * factor)), atol=1e-5)
 
 
 def test_mixed_precision_gives_float32_heatmaps():

@@ -14,13 +14,14 @@ def test_tables_and_json(tmp_path, monkeypatch, capsys):
     write_coco(tmp_path, 2, size=64, people=1)
     monkeypatch.setattr(benchmark, "load_engine", lambda name: TwoPeople())
     monkeypatch.setattr(benchmark, "time_start", lambda weights, path: dict(weights=weights))
-    monkeypatch.setattr(benchmark, "run_model", lambda model, batch: seen.append(batch.shape))
+    monkeypatch.setattr(benchmark, "run_model", lambda model, batch: seen.append(batch.shape) or {"count": len(batch) * [2]})
     seen = []
     assert benchmark.main([str(tmp_path / "images"), "--weights", "a.onnx", "b", "--size", "64", "96", "--batch", "1", "3",
                            "--rounds", "2", "--output", str(tmp_path / "figures.json")]) == 0
     assert seen == 6 * [(1, 64, 96, 3)] + 6 * [(3, 64, 96, 3)]
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert [(row["weights"], row["batch"]) for row in figures["network"]] == [("a.onnx", 1), ("b", 1), ("a.onnx", 3), ("b", 3)]
+    assert figures["network"][0]["people"] == 2 and not figures["crowds"] and (tmp_path / "figures.png").stat().st_size
     assert set(figures["whole"][0]) == {"weights", "read_s", "predict_s", "draw_s"}
     assert "| weights | height | width |" in capsys.readouterr().out
 
@@ -31,6 +32,29 @@ def test_a_fixed_graph_runs_where_it_fits(monkeypatch):
     fits, wrong = np.zeros((1, 64, 96, 3), "uint8"), np.zeros((1, 96, 64, 3), "uint8")
     assert benchmark.time_network({"a": model}, fits, 1, 1)
     assert not benchmark.time_network({"a": model}, fits, 2, 1) and not benchmark.time_network({"a": model}, wrong, 1, 1)
+
+
+class Counts:
+    """Finds as many people as the canvas has white dots."""
+
+    def __call__(self, batch):
+        return {"count": np.sum(batch.max(axis=-1) > 40, axis=(1, 2))}
+
+
+def test_crowds_are_made_of_the_pictures():
+    dot = np.zeros((2, 60, 60, 3), "uint8")
+    dot[:, 15:25, 15:25] = 255  # 100 "people", scaled with the picture
+    counts = [Counts()(canvas[None])["count"][0] for canvas in benchmark.crowded({"a": Counts()}, dot, [0, 90])]
+    assert counts == [0, 100]
+    rows = benchmark.time_network({"a": Counts()}, dot, 2, 1)
+    assert rows[0]["people"] == 100
+
+
+def test_nobody_asked_for_crowds_or_no_model_of_the_size():
+    fixed = TwoPeople()
+    fixed.size = (32, 32)
+    canvases = np.zeros((1, 64, 96, 3), "uint8")
+    assert benchmark.crowded({"a": Counts()}, canvases, []) == benchmark.crowded({"a": fixed}, canvases, [1]) == []
 
 
 def test_a_process_that_fails_is_no_figure():

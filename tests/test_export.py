@@ -123,6 +123,13 @@ def test_int8_is_smaller_and_finds_nearly_the_same(onnx_file, lite, tmp_path):
     assert sure.sum() >= 5
 
 
+def test_int8_of_a_fixed_size(tmp_path):
+    """Its ranges are calibrated at that size: no other would pass through it."""
+    cv2.imwrite(str(tmp_path / "picture.png"), noisy_pictures((5,), (50, 70))[0])
+    assert command.main(["--int8", "--calibrate", str(tmp_path), "--size", "64", "96", "--output", str(tmp_path / "int8.onnx")]) == 0
+    assert load_engine(tmp_path / "int8.onnx").size == (64, 96)
+
+
 @pytest.mark.parametrize("options, says", [
     (["--int8"], "--calibrate"), (["--calibrate", "somewhere"], "--int8"),
     (["--int8", "--calibrate", "{folder}"], "no picture"),

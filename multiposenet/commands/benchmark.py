@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from multiposenet.commands.common import quiet_tensorflow, run
@@ -18,6 +20,7 @@ from multiposenet.data.pictures import find_pictures, read_picture
 from multiposenet.drawing import draw_people
 from multiposenet.engines import Peer, load_engine
 from multiposenet.errors import UserError
+from multiposenet.evaluation.figures import seconds_bars
 from multiposenet.files import write_whole
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Predictor, on_canvas, run_model
@@ -40,12 +43,15 @@ def benchmark(args):
     canvases = {size: _canvases(paths, size) for size in map(tuple, args.size or [(480, 640)])}
     network = [row for size in canvases for batch in args.batch
                for row in time_network({**models, **peers}, canvases[size], batch, args.rounds)]
+    crowds = [row for size in canvases for canvas in crowded(models, canvases[size], args.people)
+              for row in time_network(models, canvas[None], 1, args.rounds)]
     whole = [{**start, **parts} for start, parts in zip(starts, time_parts(models, paths).values())]
     machine = dict(cores=os.cpu_count(), load_average=round(os.getloadavg()[0], 1), pictures=len(paths))
-    for table in ([machine], network, whole):
+    for table in filter(None, ([machine], network, crowds, whole)):
         print(markdown(table))
     if args.output:
-        write_whole(args.output, json.dumps(dict(machine=machine, network=network, whole=whole), indent=1))
+        write_whole(args.output, json.dumps(dict(machine=machine, network=network, crowds=crowds, whole=whole), indent=1))
+        seconds_bars(Path(args.output).with_suffix(".png"), network)
 
 
 def time_network(models, canvases, batch, rounds):
@@ -59,20 +65,43 @@ def time_network(models, canvases, batch, rounds):
         rounds: batches that are timed, after one that is not.
 
     Returns:
-        List of dicts: weights, height, width, batch, median and 95th percentile of seconds a batch, median of
-        processor seconds, in which other work on the machine hardly counts, pictures a second.
+        List of dicts: weights, height, width, batch, people found in a picture (of a peer nobody asks), median and 95th
+        percentile of seconds a batch, median of processor seconds, in which other work on the machine hardly counts,
+        pictures a second.
     """
     size = canvases.shape[1:3]
     seconds = {name: [] for name, model in models.items() if _takes(model, size, batch)}
+    people = {name: [] for name in seconds}
     for i in range(rounds + 1):
         chosen = canvases[np.arange(i * batch, (i + 1) * batch) % len(canvases)]
         for name in seconds:
             cpu = time.process_time()
-            wall = _timed(run_model, models[name], chosen)[0]
+            wall, found = _timed(run_model, models[name], chosen)
             seconds[name].append((wall, time.process_time() - cpu))
+            people[name].extend(found.get("count", ()))
     sizes = {name: models[name].shape[2:] if isinstance(models[name], Peer) else size for name in seconds}
     return [dict(weights=name, height=sizes[name][0], width=sizes[name][1], batch=batch,
-                 **_summary(np.array(taken[1:]), batch)) for name, taken in seconds.items()]
+                 people=float(np.mean(people[name])) if people[name] else "", **_summary(np.array(taken[1:]), batch)) for name, taken in seconds.items()]
+
+
+def crowded(models, canvases, wanted):
+    """For each wanted number of people a canvas on which about as many are found, (height, width, 3) uint8.
+
+    Chosen by the first model that runs at this size, among the canvases, a black one and those with four, nine, sixteen
+    and 25 of them, made smaller.
+    """
+    height, width = canvases.shape[1:3]
+    model = next((model for model in models.values() if _takes(model, (height, width), 1)), None)
+    if not wanted or model is None:
+        return []
+    tried = [np.zeros_like(canvases[0]), *canvases]
+    for side in range(2, 6):
+        for first in range(0, len(canvases), side ** 2):
+            tiles = canvases[np.arange(first, first + side ** 2) % len(canvases)]
+            tiles = tiles.reshape(side, side, height, width, 3).swapaxes(1, 2).reshape(side * height, side * width, 3)
+            tried.append(cv2.resize(tiles, (width, height), interpolation=cv2.INTER_AREA))
+    found = np.array([run_model(model, canvas[None])["count"][0] for canvas in tried])
+    return [tried[np.abs(found - number).argmin()] for number in wanted]
 
 
 def time_parts(models, paths):
@@ -148,6 +177,8 @@ def _parser():
     parser.add_argument("--size", nargs=2, type=int, action="append", metavar=("HEIGHT", "WIDTH"),
                         help="of the network's input, multiples of 32; may be repeated (default: 480 640)")
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="pictures at once (default: 1)")
+    parser.add_argument("--people", nargs="+", type=int, default=[], metavar="N",
+                        help="also time pictures on which about so many are found, made of the given ones")
     parser.add_argument("--rounds", type=int, default=20, help="batches that are timed (default: 20)")
-    parser.add_argument("--output", metavar="FILE.json", help="write the figures here too")
+    parser.add_argument("--output", metavar="FILE.json", help="write the figures here too, and bars beside them as .png")
     return parser

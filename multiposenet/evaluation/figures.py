@@ -1,5 +1,7 @@
 """Pictures of an evaluation: precision over recall, bars for the joints, and the best and worst pictures."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -54,6 +56,18 @@ def learning_curve(path, log):
             axes.plot(columns["epoch"] + 1, columns[name], label=label)
     axes.set(xlabel="epoch", ylabel=watched)
     axes.legend()
+    _save(figure, path)
+
+
+def seconds_bars(path, rows):
+    """`rows`: of `benchmark.time_network`; a bar for the median, a line to the 95th percentile."""
+    figure = Figure(figsize=(7, 1 + 0.35 * len(rows)))
+    axes = figure.subplots()
+    median, p95 = (np.array([row[name] for row in rows]) for name in ("median_s", "p95_s"))
+    axes.barh(np.arange(len(rows)), median, xerr=(0 * median, p95 - median))
+    labels = [f"{Path(row['weights']).name}, {row['height']} x {row['width']}, batch {row['batch']}" for row in rows]
+    axes.set(yticks=np.arange(len(rows)), yticklabels=labels, xlabel="seconds")
+    axes.invert_yaxis()
     _save(figure, path)
 
 

@@ -1,14 +1,45 @@
 """Heatmaps from the keypoint pyramid, and the intermediate supervision that trains it (METHOD section 3)."""
 
 import keras
-from keras import layers
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class BilinearUpsampling(layers.Layer):
+    """(batch, h, w, channels) -> (batch, factor h, factor w, channels), cells being squares, the border repeated.
+
+    Bilinear, since of nearest cells the coarse levels make steps of up to 32 pixels, between which no joint can be
+    placed (MODEL_CARD.md). By two matrix products, which every backend and exporter has for sizes not known before.
+    """
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, features):
+        rows, columns = ops.shape(features)[1:3]
+        maps = ops.transpose(features, (0, 3, 1, 2))
+        maps = ops.matmul(ops.matmul(self._matrix(rows), maps), ops.transpose(self._matrix(columns)))
+        return ops.transpose(maps, (0, 2, 3, 1))
+
+    def _matrix(self, cells):
+        """(factor cells, cells): the shares of two neighbouring cells in each fine one."""
+        places = (ops.arange(cells * self.factor, dtype="float32") + 0.5) / self.factor - 0.5
+        places = ops.clip(places, 0, ops.cast(cells - 1, "float32"))
+        distances = ops.abs(places[:, None] - ops.arange(cells, dtype="float32"))
+        return ops.cast(ops.maximum(1 - distances, 0), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        batch, rows, columns, channels = input_shape
+        return batch, rows and rows * self.factor, columns and columns * self.factor, channels
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
 
 
 def _upsampled(features, level, name):
     """To stride 4."""
-    if level == 2:
-        return features
-    return layers.UpSampling2D(2 ** (level - 2), interpolation="nearest", name=name)(features)
+    return features if level == 2 else BilinearUpsampling(2 ** (level - 2), name=name)(features)
 
 
 def _to_heatmaps(maps, name):

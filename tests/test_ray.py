@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import signal
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from scenes import write_coco
 from multiposenet.commands import infer as command
 from multiposenet.commands import ray_job
 from multiposenet.commands.parts import Parts
+from multiposenet.commands.ray_start import LOCALHOST, QUIET, ray_started
 from multiposenet.commands.ray_worker import Worker
 from multiposenet.config import ModelConfig
 from multiposenet.data.sources import find_sources, read_source
@@ -20,6 +23,26 @@ from multiposenet.errors import UserError
 
 RECORD = dict(image_id=1, file_name="a.png", path="/a.png", category_id=1, score=.5, bbox=[1., 2., 3., 4.],
               box_score=.6, keypoints=[0.] * 51, activity="walking", activity_scores=dict(walking=1.))
+
+
+@pytest.mark.parametrize("address, says", [(None, "RAY_ADDRESS=local.*timed out.*less busy"),
+                                           ("somewhere:6379", "RAY_ADDRESS=somewhere:6379.*timed out.*unset RAY_ADDRESS")])
+def test_ray_that_does_not_start(monkeypatch, address, says):
+    """Ray's own time-out is a bare Exception; a stand-in raises it."""
+    def init(*arguments, **options):
+        raise Exception("The current node timed out during startup.\nMore of it.")
+
+    ray, data = types.ModuleType("ray"), types.ModuleType("ray.data")
+    ray.init, ray.shutdown, ray.data = init, lambda: None, data
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for name in (*QUIET, LOCALHOST):
+        monkeypatch.setenv(name, "0")
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=says), ray_started():
+        pass
 
 
 @pytest.fixture

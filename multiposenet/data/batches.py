@@ -47,7 +47,8 @@ class Batches(keras.utils.PyDataset):
         batch_size: samples a step; an epoch's incomplete last batch is dropped (unless it is the only one).
         seed: together with the step it decides order and augmentation.
         first, last: global steps; an epoch may end anywhere between them.
-        augment: False gives the samples in order and a fixed rng, for validation.
+        augment: False gives every epoch the same order and a fixed rng, for validation. It is no sample after the other:
+            losses that are divided by a batch's objects would be huge for a batch of pictures without any.
         workers: processes that load ahead; 0 loads in the training process.
         devices: they share every batch evenly, so validation leaves out the up to `devices` - 1 last samples.
 
@@ -86,7 +87,7 @@ class Batches(keras.utils.PyDataset):
 
     def _epoch_order(self, epoch):
         if not self.augment:
-            return np.arange(self.shared)
+            return np.random.default_rng(0).permutation(self.shared)
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.source))
         return self._order[1]

@@ -134,3 +134,14 @@ def test_a_prn_run_is_scored_alone(tmp_path):
         metrics = json.loads((out / "eval" / "metrics.json").read_text())
         found[name] = metrics["prn"]["all people"]["AP"]
     assert found[str(run)] == found["lite"] > 0.75
+
+
+def test_predict_averages_its_views(tiny_model):
+    config, (picture,) = PredictConfig(short_side=64, long_side=128), noisy_pictures([1], (96, 128))
+    views = (View(), View(mirror=True))
+    both = AugmentedPredictor(tiny_model, config).predict_variants(picture, {"plain": views[:1], "mirror": views})
+    for name, chosen in (("plain", views[:1]), ("mirror", views)):
+        found = AugmentedPredictor(tiny_model, config, chosen).predict(picture)
+        assert found and len(found) == len(both[name])
+        np.testing.assert_array_equal([person.keypoints for person in found], [person.keypoints for person in both[name]])
+    assert any((a.keypoints != b.keypoints).any() for a, b in zip(*both.values()))

@@ -14,6 +14,8 @@ from multiposenet.commands import infer as command
 from multiposenet.commands.common import quiet_tensorflow, run
 from multiposenet.commands.output import Output
 from multiposenet.errors import UserError
+from multiposenet.evaluation.augmented import VARIANTS
+from multiposenet.prediction import Predictor
 from scenes import write_coco
 from test_prediction import FindsWhite
 
@@ -67,6 +69,27 @@ def test_drawing_follows_the_score(infer, photos, tmp_path):
         assert len(results(tmp_path / "out")) == 2  # the list always holds everybody
     drawn = [np.abs(pixels[score] - pixels[1]).sum() for score in (.1, .5)]
     assert drawn[0] > drawn[1] > 0
+
+
+@pytest.mark.parametrize("ways, key", [(["mirror"], "mirror"), (["mirror", "multi-scale"], "multi-scale, mirror")])
+def test_tta_looks_several_times(infer, photos, tmp_path, monkeypatch, ways, key):
+    asked = []
+
+    class Looks(Predictor):
+        def __init__(self, model, config, views):
+            super().__init__(model, config)
+            asked.append(views)
+
+    monkeypatch.setattr(command, "AugmentedPredictor", Looks)
+    assert infer(photos, "--output", tmp_path / "out", "--tta", *ways) == 0
+    assert asked == [VARIANTS[key]] and len(results(tmp_path / "out")) == 4
+
+
+def test_tta_needs_heatmaps(infer, photos, tmp_path, capsys):
+    assert infer(photos, "--output", tmp_path / "out", "--tta", "mirror") == 2
+    assert "--weights lite" in capsys.readouterr().err
+    assert infer(photos, "--output", tmp_path / "out", "--tta", "mirror", "--engine", "ray") == 2
+    assert "--tta" in capsys.readouterr().err
 
 
 def test_no_draw(infer, photos, tmp_path):

@@ -21,7 +21,10 @@ from multiposenet.data.videos import USUAL_FPS, is_video
 from multiposenet.drawing import draw_people
 from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
+from multiposenet.evaluation.augmented import VARIANTS, AugmentedPredictor
 from multiposenet.prediction import Predictor
+
+TTA = ("multi-scale", "mirror")  # in the order of the keys of VARIANTS
 
 
 def main(argv=None):
@@ -53,7 +56,10 @@ def infer(args):
 
 def _predictor(args, config):
     with quiet_tensorflow():
-        return Predictor(load_engine(args.weights, args.engine), config)
+        model = load_engine(args.weights, args.engine)
+    if not args.tta:
+        return Predictor(model, config)
+    return AugmentedPredictor(model, config, VARIANTS[", ".join(way for way in TTA if way in args.tta)])
 
 
 def _parser():
@@ -66,6 +72,8 @@ def _parser():
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")
+    parser.add_argument("--tta", nargs="+", choices=TTA, metavar="WAY", help="look several times at every picture and "
+                        f"average: {' and '.join(TTA)}, together the best poses for some ten times the time")
     parser.add_argument("--no-draw", action="store_false", dest="draw", help="write the results alone")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--sample", action="store_true", help="two pictures that come with scikit-image")

@@ -49,8 +49,10 @@ def run_job(args, config):
         config: `PredictConfig`.
 
     Raises:
-        UserError: a video, Ray is not installed, and see `find_sources`, `load_engine` and `Parts.prepare`.
+        UserError: --tta, a video, Ray is not installed, and see `find_sources`, `load_engine` and `Parts.prepare`.
     """
+    if args.tta:
+        raise UserError("--engine ray runs exported graphs, which cannot be looked into: leave out --tta")
     if args.sample or args.live or any(is_video(path) and not is_store(path) for path in args.paths):
         raise UserError("--engine ray takes pictures: leave out --sample, --live and videos")
     if importlib.util.find_spec("ray") is None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import PredictConfig
+from multiposenet.errors import UserError
 from multiposenet.prediction import Predictor, on_canvas, run_model, set_compiler
 
 SCALES = (0.5, 1, 1.5, 2)  # of the configured size
@@ -28,12 +29,30 @@ VARIANTS = {
 
 
 class AugmentedPredictor(Predictor):
-    """A `Predictor` that looks several times. Boxes come from the plain view."""
+    """A `Predictor` that looks several times. Boxes come from the plain view.
 
-    def __init__(self, model, config=PredictConfig()):
+    Args:
+        model: `MultiPoseNet`.
+        config: `PredictConfig`.
+        views: tuple of `View`, what `predict` averages over.
+
+    Raises:
+        UserError: a model that does not show its heatmaps.
+    """
+
+    def __init__(self, model, config=PredictConfig(), views=(View(),)):
+        if not hasattr(model, "dense"):
+            raise UserError("test-time augmentation averages heatmaps, which an exported graph keeps to itself: "
+                            "take Keras weights, such as --weights lite or a .keras file")
         super().__init__(model, config)
+        self.views = views
         set_compiler(model.dense)
         set_compiler(model.people)
+
+    def predict(self, picture):
+        if self.views == (View(),):
+            return super().predict(picture)
+        return self.predict_variants(picture, {"": self.views})[""]
 
     def predict_variants(self, picture, variants=VARIANTS):
         """People of one picture by each variant; a view that several share is computed once.

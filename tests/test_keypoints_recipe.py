@@ -2,6 +2,7 @@
 
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -11,12 +12,12 @@ from multiposenet.recipes.keypoints import draw, watch_features
 class Features:
     """A backbone that answers with noise of its own for each picture, and in one level with the same for all."""
 
-    def __init__(self, dead=()):
-        self.dead = dead
+    def __init__(self, dead=(), side=4, dtype="float64"):
+        self.dead, self.side, self.dtype = dead, side, dtype
 
     def predict_on_batch(self, pictures):
         rng = np.random.default_rng(0)
-        levels = [rng.random((len(pictures), 4, 4, 3)) for _ in range(4)]
+        levels = [rng.random((len(pictures), self.side, self.side, 3)).astype(self.dtype) for _ in range(4)]
         return [np.ones_like(level) if i in self.dead else level for i, level in enumerate(levels, start=2)]
 
 
@@ -26,6 +27,12 @@ def test_features_that_differ_are_well():
         figures = watch_features(Features(), np.zeros((4, 8, 8, 3)))
     assert list(figures) == ["variation_c2", "variation_c3", "variation_c4", "variation_c5"]
     assert all(0.3 < share < 0.7 for share in figures.values())
+
+
+def test_half_precision_is_no_sign_of_death():
+    pictures = np.zeros((4, 8, 8, 3))
+    exact, half = (watch_features(Features(side=64, dtype=dtype), pictures) for dtype in ("float32", ml_dtypes.bfloat16))
+    assert half == pytest.approx(exact, rel=0.01)
 
 
 def test_a_dead_level_is_named():

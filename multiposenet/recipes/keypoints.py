@@ -96,6 +96,7 @@ def watch_features(backbone, pictures):
     """
     figures = {}
     for level, features in enumerate(backbone.predict_on_batch(pictures), start=2):
+        features = features.astype("float32")  # sums of half precision would say that all is dead
         size = np.sqrt(np.mean(np.square(features)))
         figures[f"variation_c{level}"] = float(features.std(axis=0).mean() / max(size, 1e-9))
     dead = [name for name, share in figures.items() if share < DEAD and len(pictures) > 1]

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from multiposenet.config import load_config, save_config
-from multiposenet.data.batches import Batches
+from multiposenet.data.batches import Batches, loader_is_done
 from multiposenet.devices import share_batches
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
@@ -244,8 +244,8 @@ class _StepGuard(keras.callbacks.Callback):
         owner = os.getpid()
 
         def ask(number, frame):
-            if os.getpid() != owner:  # a process that loads samples: it ends when this one has no more use for it
-                if number == signal.SIGTERM:
+            if os.getpid() != owner:  # a process that loads samples
+                if number == signal.SIGTERM and loader_is_done(owner):
                     os._exit(0)
             elif self.interrupted:
                 raise KeyboardInterrupt

@@ -229,8 +229,20 @@ def test_a_picture_that_vanishes(tmp_path):
         read_picture(path)
 
 
-def test_a_stopped_service_leaves_a_run_to_resume(tmp_path):
-    """SIGTERM to all its processes at once, as a service manager sends it, while others load samples for it."""
+def terminate_by_name(run):
+    """As `pkill -f` does: each process by itself, here those that load first."""
+    loaders = subprocess.run(["ps", "--ppid", str(run.pid), "-o", "pid="], capture_output=True, text=True).stdout.split()
+    assert loaders
+    for loader in map(int, loaders):
+        os.kill(loader, signal.SIGTERM)
+    time.sleep(0.5)
+    run.terminate()
+
+
+@pytest.mark.parametrize("stop", [lambda run: os.killpg(run.pid, signal.SIGTERM), terminate_by_name],
+                         ids=["as a service manager", "by name"])
+def test_a_stopped_service_leaves_a_run_to_resume(tmp_path, stop):
+    """SIGTERM to all its processes while others load samples for it."""
     write_coco(tmp_path, 4, size=64, people=2)
     sets = json.dumps([dict(annotations="annotations.json", repeat=400)])
     settings = (f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=1",
@@ -244,8 +256,8 @@ def test_a_stopped_service_leaves_a_run_to_resume(tmp_path):
             while "Epoch 1" not in (tmp_path / "log").read_text() and run.poll() is None:
                 time.sleep(0.1)
             time.sleep(2)
-            os.killpg(run.pid, signal.SIGTERM)
-            assert run.wait(300) == 130
+            stop(run)
+            assert run.wait(120) == 130
         finally:
             run.kill()
         said = (tmp_path / "log").read_text()

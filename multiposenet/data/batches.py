@@ -1,13 +1,18 @@
 """Batches as a pure function of the step, so that a resumed run sees exactly what an unbroken one would."""
 
+import mmap
 import os
 import zlib
 from abc import ABC, abstractmethod
+from multiprocessing.util import Finalize
 
 import keras
 import numpy as np
 
 from multiposenet.errors import UserError
+
+_RUN_ENDS = mmap.mmap(-1, 1)  # shared with the processes that load; 1 when the run has no more use for them
+Finalize(None, _RUN_ENDS.write_byte, args=(1,), exitpriority=20)  # just before multiprocessing ends them, at 15
 
 
 class Source(ABC):
@@ -91,6 +96,15 @@ class Batches(keras.utils.PyDataset):
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.source))
         return self._order[1]
+
+
+def loader_is_done(run):
+    """Whether a process that loads samples for the process `run` shall end when it gets a SIGTERM.
+
+    While the run needs it, it stays: a step would wait for its samples, and the run could never end, for the lock on
+    the queue that a waiting loader holds goes with it.
+    """
+    return _RUN_ENDS[0] == 1 or os.getppid() != run
 
 
 def is_held_out(name, share):

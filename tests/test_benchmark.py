@@ -44,7 +44,7 @@ class Counts:
 def test_crowds_are_made_of_the_pictures():
     dot = np.zeros((2, 60, 60, 3), "uint8")
     dot[:, 15:25, 15:25] = 255  # 100 "people", scaled with the picture
-    counts = [Counts()(canvas[None])["count"][0] for canvas in benchmark.crowded({"a": Counts()}, dot, [0, 90])]
+    counts = [Counts()(canvas[None])["count"][0] for canvas in benchmark.crowded({"a": Counts()}, dot, [0, 1, 90])]
     assert counts == [0, 100]
     rows = benchmark.time_network({"a": Counts()}, dot, 2, 1)
     assert rows[0]["people"] == 100

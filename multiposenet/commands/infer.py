@@ -73,7 +73,7 @@ def _parser():
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")
     parser.add_argument("--tta", nargs="+", choices=TTA, metavar="WAY", help="look several times at every picture and "
-                        f"average: {' and '.join(TTA)}, together the best poses for some ten times the time")
+                        f"average: {' and '.join(TTA)}, together the best poses for some fifteen times the time")
     parser.add_argument("--no-draw", action="store_false", dest="draw", help="write the results alone")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--sample", action="store_true", help="two pictures that come with scikit-image")

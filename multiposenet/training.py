@@ -88,8 +88,8 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
     total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
     guard, loggers = _StepGuard(), make_loggers(model, workdir, config, state, draw)
     print(_plan(config.train, steps))
-    if last:
-        print(f"one of {config.train.workers} loading processes makes {_loads_per_s(_batches(source, config)):.0f} samples/s")
+    if last and _step(model) < last:  # a rehearsal, which --finish is not
+        print(f"one process loads {_loads_per_s(_batches(source, config)):.0f} samples/s; train.workers is {config.train.workers}")
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
             epoch = step // steps

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from scenes import write_coco
@@ -54,6 +55,7 @@ def test_dry_run_goes_through_everything_and_keeps_nothing(capsys, monkeypatch, 
     assert train.prn() == 0
     out = capsys.readouterr().out
     assert "s a step, so all" in out and "everything works" in out
+    assert int(re.search(r"one process loads (\d+) samples/s; train.workers is 0", out)[1]) > 0
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -229,24 +229,19 @@ def test_a_picture_that_vanishes(tmp_path):
         read_picture(path)
 
 
-def terminate_by_name(run):
-    """As `pkill -f` does: each process by itself, here those that load first."""
-    loaders = subprocess.run(["ps", "--ppid", str(run.pid), "-o", "pid="], capture_output=True, text=True).stdout.split()
-    assert loaders
-    for loader in map(int, loaders):
-        os.kill(loader, signal.SIGTERM)
-    time.sleep(0.5)
-    run.terminate()
+def loaders(run):
+    """Process numbers of those that load samples for a run."""
+    return [int(number) for number in
+            subprocess.run(["ps", "--ppid", str(run.pid), "-o", "pid="], capture_output=True, text=True).stdout.split()]
 
 
-@pytest.mark.parametrize("stop", [lambda run: os.killpg(run.pid, signal.SIGTERM), terminate_by_name],
-                         ids=["as a service manager", "by name"])
-def test_a_stopped_service_leaves_a_run_to_resume(tmp_path, stop):
-    """SIGTERM to all its processes while others load samples for it."""
+@pytest.fixture
+def long_run(tmp_path):
+    """A training that would go on for hours, while another process loads for it; its folder is `run`, its words `log`."""
     write_coco(tmp_path, 4, size=64, people=2)
-    sets = json.dumps([dict(annotations="annotations.json", repeat=400)])
+    sets = json.dumps([dict(annotations="annotations.json", repeat=20_000)])
     settings = (f"data.root={tmp_path}", f"data.sets={sets}", "data.validation=0", "model.prn_hidden=4", "train.workers=1",
-                "train.epochs=1000")  # it would go on for hours
+                "train.epochs=1000")
     command = [sys.executable, SCRIPTS / "train_prn.py", "--preset", "lite", "--workdir", tmp_path / "run",
                *(part for setting in settings for part in ("--set", setting))]
     with open(tmp_path / "log", "w") as log:
@@ -256,10 +251,42 @@ def test_a_stopped_service_leaves_a_run_to_resume(tmp_path, stop):
             while "Epoch 1" not in (tmp_path / "log").read_text() and run.poll() is None:
                 time.sleep(0.1)
             time.sleep(2)
-            stop(run)
-            assert run.wait(120) == 130
+            assert loaders(run)
+            yield run
         finally:
             run.kill()
-        said = (tmp_path / "log").read_text()
+
+
+def terminate_by_name(run):
+    """As `pkill -f` does: each process by itself, here those that load first."""
+    for loader in loaders(run):
+        os.kill(loader, signal.SIGTERM)
+    time.sleep(0.5)
+    run.terminate()
+
+
+@pytest.mark.parametrize("stop", [lambda run: os.killpg(run.pid, signal.SIGTERM), terminate_by_name],
+                         ids=["as a service manager", "by name"])
+def test_a_stopped_service_leaves_a_run_to_resume(tmp_path, long_run, stop):
+    """SIGTERM to all its processes while others load samples for it."""
+    stop(long_run)
+    assert long_run.wait(120) == 130
+    said = (tmp_path / "log").read_text()
     assert "Traceback" not in said and "stopped" in said, said
     assert (tmp_path / "run" / "last.weights.h5").exists() and not list((tmp_path / "run").glob("writing*"))
+
+
+def test_a_killed_run_leaves_no_process_behind(long_run):
+    left = loaders(long_run)
+    long_run.kill()
+    deadline = time.monotonic() + 60
+    while left and time.monotonic() < deadline:
+        time.sleep(0.2)
+        left = [number for number in left if runs(number)]
+    assert not left
+
+
+def runs(number):
+    """Whether the process is there and not just waiting to be forgotten by its parent."""
+    status = subprocess.run(["ps", "-o", "stat=", "-p", str(number)], capture_output=True, text=True).stdout.strip()
+    return bool(status) and not status.startswith("Z")

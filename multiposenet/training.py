@@ -77,7 +77,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
         draw: function that gives (n, height, width, 3) uint8 pictures of predictions, for TensorBoard after each epoch.
 
     Returns:
-        Dict of the best epoch's figures.
+        Dict of the best epoch's figures; with `train.max_steps` also the samples a second that one process loads.
 
     Raises:
         UserError: the folder holds another run, nothing to resume, or a loss that is not finite.
@@ -88,8 +88,10 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
     total, last, patience = config.train.epochs * steps, config.train.max_steps, config.train.stop_after
     guard, loggers = _StepGuard(), make_loggers(model, workdir, config, state, draw)
     print(_plan(config.train, steps))
+    rehearsed = {}
     if last and _step(model) < last:  # a rehearsal, which --finish is not
-        print(f"one process loads {_loads_per_s(_batches(source, config)):.0f} samples/s; train.workers is {config.train.workers}")
+        rehearsed["loads_per_s"] = _loads_per_s(_batches(source, config))
+        print(f"one process loads {rehearsed['loads_per_s']:.0f} samples/s; train.workers is {config.train.workers}")
     with guard.signals():
         while (step := _step(model)) < min(total, last or total):
             epoch = step // steps
@@ -102,7 +104,7 @@ def fit(model, source, validation, config, workdir, resume=False, watch=None, dr
                 _save(model, workdir, state)
                 raise KeyboardInterrupt(f"stopped at step {_step(model)} of {total}; continue with --resume")
             logs = {key: values[-1] for key, values in history.history.items()}
-            logs.update(_validate(model, validation, config), step_s=guard.step_s())
+            logs.update(_validate(model, validation, config), step_s=guard.step_s(), **rehearsed)
             logs.update(watch() if watch else {})
             _keep_best(model, workdir, state, epoch, logs, config.train.keep)
             loggers.on_epoch_end(epoch, logs)

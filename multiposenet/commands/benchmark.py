@@ -1,4 +1,5 @@
-"""`benchmark.py`: seconds a picture by weights, size and batch, and their parts: start-up, reading, predicting, drawing.
+"""`benchmark.py`: seconds a picture by weights, size and batch, and their parts: start-up, reading, predicting, drawing;
+and seconds a training step.
 
 All weights take turns on every picture, so that whatever else the machine does hits them alike.
 """
@@ -16,6 +17,8 @@ import cv2
 import numpy as np
 
 from multiposenet.commands.common import quiet_tensorflow, run
+from multiposenet.commands.train import rehearse
+from multiposenet.config import HEADS, load_config
 from multiposenet.data.pictures import find_pictures, read_picture
 from multiposenet.drawing import draw_people
 from multiposenet.engines import Peer, load_engine
@@ -34,7 +37,21 @@ def main(argv=None):
 
 
 def benchmark(args):
-    """Measure, print Markdown tables and write `--output`."""
+    """Measure, print Markdown tables and write `--output`; a training that fails leaves the other figures there."""
+    configs = [(_head(head), load_config(path, args.overrides)) for head, path in args.train]
+    figures = time_pictures(args)
+    try:  # last: a training sets Keras' precision
+        figures["training"] = [time_training(head, config) for head, config in configs]
+    finally:
+        for rows in filter(None, figures.values()):
+            print(markdown(rows))
+        if args.output:
+            write_whole(args.output, json.dumps(figures, indent=1))
+            seconds_bars(Path(args.output).with_suffix(".png"), figures["network"])
+
+
+def time_pictures(args):
+    """Dict of tables, each a list of dicts: the machine, and what the command line asks of pictures."""
     paths, names = find_pictures(args.pictures), list(dict.fromkeys(args.weights))
     starts = [time_start(name, paths[0]) for name in names]  # first: Linux counts our own memory as a child's
     with quiet_tensorflow():
@@ -47,11 +64,7 @@ def benchmark(args):
               for row in time_network(models, canvas[None], 1, args.rounds)]
     whole = [{**start, **parts} for start, parts in zip(starts, time_parts(models, paths).values())]
     machine = dict(cores=os.cpu_count(), load_average=round(os.getloadavg()[0], 1), pictures=len(paths))
-    for table in filter(None, ([machine], network, crowds, whole)):
-        print(markdown(table))
-    if args.output:
-        write_whole(args.output, json.dumps(dict(machine=machine, network=network, crowds=crowds, whole=whole), indent=1))
-        seconds_bars(Path(args.output).with_suffix(".png"), network)
+    return dict(machine=[machine], network=network, crowds=crowds, whole=whole)
 
 
 def time_network(models, canvases, batch, rounds):
@@ -138,11 +151,32 @@ def time_start(weights, path):
         return dict(weights=weights, infer_one_s=time.perf_counter() - start, peak_mib=usage.ru_maxrss // 1024)
 
 
+def time_training(head, config):
+    """A few steps of a training and the loading of its samples, which are measured one after the other.
+
+    Returns:
+        Dict: head, side of its crops, batch, seconds a step, samples a second of the training, and of one process that loads them.
+
+    Raises:
+        UserError: as the training itself.
+    """
+    figures, batch = rehearse(head, config), config.train.batch_size
+    crop = config.augment.crop if head in ("keypoints", "detector") else ""
+    return dict(head=head, crop=crop, batch=batch, step_s=figures["step_s"], trained_per_s=batch / figures["step_s"],
+                loaded_per_s=figures["loads_per_s"])
+
+
 def markdown(rows):
     """A Markdown table of dicts with the same keys."""
     cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     lines = [list(rows[0]), ["---"] * len(rows[0]), *cells] if rows else []
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _head(name):
+    if name not in HEADS:
+        raise UserError(f"--train {name}: no such head; there are {', '.join(HEADS)}")
+    return name
 
 
 def _canvases(paths, size):
@@ -179,6 +213,10 @@ def _parser():
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="pictures at once (default: 1)")
     parser.add_argument("--people", nargs="+", type=int, default=[], metavar="N",
                         help="also time pictures on which about so many are found, made of the given ones")
+    parser.add_argument("--train", nargs=2, action="append", default=[], metavar=("HEAD", "CONFIG.yaml"),
+                        help="also rehearse this training, such as: keypoints configs/keypoints_lite.yaml; may be repeated")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="one setting of these trainings, such as data.root=data; may be repeated")
     parser.add_argument("--rounds", type=int, default=20, help="batches that are timed (default: 20)")
     parser.add_argument("--output", metavar="FILE.json", help="write the figures here too, and bars beside them as .png")
     return parser

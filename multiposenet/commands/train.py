@@ -32,11 +32,11 @@ def train(head, description, argv=None):
     config = config_from(arguments)
     if not arguments.workdir and not arguments.dry_run:
         parser.error("--workdir is missing: name the run's folder")
-    with quiet_tensorflow():  # Keras comes only after the arguments hold
-        recipe = importlib.import_module(f"multiposenet.recipes.{head}")
     if arguments.dry_run:
-        return _dry_run(recipe, config)
-    metrics = recipe.train(config, arguments.workdir, arguments.resume or arguments.finish)
+        rehearse(head, config)
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20  # Linux counts in KiB
+        return print(f"dry run of {DRY_STEPS} steps: everything works, {peak_gib:.1f} GiB of memory; nothing was kept")
+    metrics = _recipe(head).train(config, arguments.workdir, arguments.resume or arguments.finish)
     print(json.dumps(metrics, indent=1))
     _draw_learning_curve(Path(arguments.workdir))
     print(f"wrote {arguments.workdir}/{head}.weights.h5, its manifest {head}.json and {CURVE}")
@@ -48,14 +48,21 @@ def _draw_learning_curve(workdir):
     learning_curve(workdir / CURVE, workdir / "log.csv")
 
 
-def _dry_run(recipe, config):
-    """Train, validate and save as the run would, but for `DRY_STEPS` steps; `training.fit` prints what all would take."""
+def rehearse(head, config):
+    """Train, validate and save as the run would, but for `DRY_STEPS` steps; `training.fit` prints what all would take.
+
+    Returns:
+        Dict of the epoch's figures, among them `step_s` and `loads_per_s`; see `training.fit`.
+    """
     trial = {"train": config.train.model_copy(update={"max_steps": DRY_STEPS}),
              "activity": config.activity.model_copy(update={"folds": 0})}
     with tempfile.TemporaryDirectory() as folder:
-        recipe.train(config.model_copy(update=trial), folder)
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20  # Linux counts in KiB
-    print(f"dry run of {DRY_STEPS} steps: everything works, {peak_gib:.1f} GiB of memory; nothing was kept")
+        return _recipe(head).train(config.model_copy(update=trial), folder)
+
+
+def _recipe(head):
+    with quiet_tensorflow():  # Keras comes only after the arguments hold
+        return importlib.import_module(f"multiposenet.recipes.{head}")
 
 
 def keypoints():

@@ -28,12 +28,14 @@ def test_tables_and_json(tmp_path, monkeypatch, capsys):
 
 def test_a_training_is_rehearsed_for_the_table(tmp_path, monkeypatch, capsys):
     write_coco(tmp_path, 6, size=64, people=2)
-    (tmp_path / "prn.yaml").write_text(json.dumps({"preset": "lite", "model": {"prn_hidden": 4}, "train": {"workers": 0, "batch_size": 6},
-                                                   "data": {"sets": [{"annotations": "annotations.json", "repeat": 20}], "validation": 0}}))
+    (tmp_path / "prn.yaml").write_text(json.dumps({
+        "preset": "lite", "model": {"prn_hidden": 4}, "train": {"workers": 0, "batch_size": 6},
+        "data": {"sets": [{"annotations": "annotations.json", "repeat": 20}], "validation": 0}}))
     monkeypatch.setattr(benchmark, "load_engine", lambda name: TwoPeople())
     monkeypatch.setattr(benchmark, "time_start", lambda weights, path: dict(weights=weights))
-    assert benchmark.main([str(tmp_path / "images"), "--size", "64", "96", "--rounds", "1", "--train", "prn",
-                           str(tmp_path / "prn.yaml"), "--set", f"data.root={tmp_path}", "--output", str(tmp_path / "f.json")]) == 0
+    assert benchmark.main([str(tmp_path / "images"), "--size", "64", "96", "--rounds", "1",
+                           "--train", "prn", str(tmp_path / "prn.yaml"), "--set", f"data.root={tmp_path}",
+                           "--output", str(tmp_path / "f.json")]) == 0
     [row] = json.loads((tmp_path / "f.json").read_text())["training"]
     assert row["head"] == "prn" and row["batch"] == 6 and row["loaded_per_s"] > 0
     assert row["trained_per_s"] == pytest.approx(6 / row["step_s"])

@@ -94,7 +94,8 @@ def time_network(models, canvases, batch, rounds):
             people[name].extend(found.get("count", ()))
     sizes = {name: models[name].shape[2:] if isinstance(models[name], Peer) else size for name in seconds}
     return [dict(weights=name, height=sizes[name][0], width=sizes[name][1], batch=batch,
-                 people=float(np.mean(people[name])) if people[name] else "", **_summary(np.array(taken[1:]), batch)) for name, taken in seconds.items()]
+                 people=float(np.mean(people[name])) if people[name] else "", **_summary(np.array(taken[1:]), batch))
+            for name, taken in seconds.items()]
 
 
 def crowded(models, canvases, wanted):
@@ -155,7 +156,8 @@ def time_training(head, config):
     """A few steps of a training and the loading of its samples, which are measured one after the other.
 
     Returns:
-        Dict: head, side of its crops, batch, seconds a step, samples a second of the training, and of one process that loads them.
+        Dict: head, side of its crops, batch, seconds a step, samples a second of the training, and of one process that
+        loads them.
 
     Raises:
         UserError: as the training itself.

@@ -57,6 +57,7 @@ class ModelConfig(Section):
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression
     score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP
     nms_iou: Fraction = 0.5
+    vote_spread: Fraction = 0.05  # how far boxes that were dropped still move those that stay; 0: not at all, as keras-retinanet
     max_peaks: Positive = 50  # per joint and picture
     peak_threshold: Fraction = 0.05
 

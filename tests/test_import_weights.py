@@ -117,7 +117,7 @@ def their_boxes(model, picture):
 def test_same_boxes_after_import_training_and_merge(theirs, imported, tmp_path):
     """The keypoint head is untrained here, but made as train_keypoints.py makes it on a frozen imported backbone."""
     folder, _ = imported
-    config = load_config(None, ["model.backbone_padding=keras_resnet", *SMALL])
+    config = load_config(None, ["model.backbone_padding=keras_resnet", "model.vote_spread=0", *SMALL])
     backbone = build_backbone(config.model)
     backbone.load_imagenet(folder / snapshots.BACKBONE_FILE)
     heads = {"keypoints": keypoints_model(backbone, *keypoint_parts(config.model, backbone)),

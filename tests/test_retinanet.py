@@ -123,6 +123,29 @@ def test_suppression_is_the_greedy_one(seed):
         np.testing.assert_allclose(kept_scores, expected_scores)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_dropped_boxes_vote_where_those_that_stay_lie(seed):
+    rng = np.random.default_rng(seed)
+    boxes, scores = random_boxes(rng, 1, 60), rng.random((1, 60)).astype("float32")
+    select = SelectBoxes(max_boxes=12, max_candidates=60, score_threshold=0.3, nms_iou=0.3, vote_spread=0.1)
+    expected, expected_scores = greedy(boxes[0], scores[0], 12, 0.3, 0.3)
+    voters, weights = boxes[0][scores[0] > 0.3], scores[0][scores[0] > 0.3]
+    for i in np.flatnonzero(expected_scores):
+        iou = geometry.iou(expected[i:i + 1], voters)[0]
+        near = iou > 0.3
+        expected[i] = np.average(voters[near], axis=0, weights=(weights * np.exp(-(1 - iou) ** 2 / 0.1))[near])
+    kept, kept_scores = map(ops.convert_to_numpy, select([boxes, scores]))
+    np.testing.assert_allclose(kept[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(kept_scores[0], expected_scores)
+
+
+def test_votes_leave_lonely_and_empty_boxes_alone():
+    boxes = np.array([[[10, 10, 30, 50], [60, 60, 90, 90], [40, 5, 40, 5]]], "float32")
+    kept, _ = SelectBoxes(max_boxes=3, max_candidates=3, vote_spread=0.05)([boxes, np.float32([[0.9, 0.8, 0.7]])])
+    np.testing.assert_allclose(ops.convert_to_numpy(kept)[0, :2], boxes[0, :2], rtol=1e-6)
+    assert (ops.convert_to_numpy(kept)[0, 2, 2:] <= ops.convert_to_numpy(kept)[0, 2, :2]).all()
+
+
 def test_suppression_follows_long_chains():
     left = np.arange(40, dtype="float32")[:, None] * 4
     boxes = np.concatenate([left, 0 * left, left + 10, 0 * left + 10], axis=1)  # each overlaps its two neighbours

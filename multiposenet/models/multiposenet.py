@@ -74,7 +74,7 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
     raw = detector(features[1:])
     boxes = DecodeBoxes(name="decode_boxes")([image, raw["regression"]])
     boxes, scores = SelectBoxes(config.score_threshold, config.nms_iou, config.max_candidates, config.max_people,
-                                name="select_boxes")([boxes, raw["classification"]])
+                                config.vote_spread, name="select_boxes")([boxes, raw["classification"]])
     return {"heatmaps": subnet(keypoint_fpn(features)), "boxes": boxes, "scores": scores}
 
 

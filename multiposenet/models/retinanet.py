@@ -100,6 +100,9 @@ def _level_anchors(height, width, stride, size):
 class SelectBoxes(keras.layers.Layer):
     """Exact greedy non-maximum suppression: each box, best first, drops the later ones that overlap it too much.
 
+    With `vote_spread` each that stays then moves to the mean of itself and all that overlap it too much, which weigh
+    score x exp(-(1 - IoU)^2 / vote_spread) (He et al., CVPR 2019, "variance voting", with scores for variances).
+
     [boxes (batch, A, 4), scores (batch, A) or (batch, A, 1)] -> boxes (batch, max_boxes, 4) and scores
     (batch, max_boxes), best first, zeros behind the last one.
 
@@ -108,22 +111,27 @@ class SelectBoxes(keras.layers.Layer):
         nms_iou: a box goes when its intersection over union with a kept one is above it.
         max_candidates: best boxes that are looked at.
         max_boxes: boxes given out per picture.
+        vote_spread: see above; 0 leaves the boxes as they are.
 
     Raises:
         UserError: more boxes asked for than candidates.
     """
 
-    def __init__(self, score_threshold=0.05, nms_iou=0.5, max_candidates=300, max_boxes=50, dtype="float32", **kwargs):
+    def __init__(self, score_threshold=0.05, nms_iou=0.5, max_candidates=300, max_boxes=50, vote_spread=0.0,
+                 dtype="float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         if max_boxes > max_candidates:
             raise UserError(f"cannot keep {max_boxes} boxes (max_people) out of {max_candidates} (max_candidates)")
         self.score_threshold, self.nms_iou = score_threshold, nms_iou
-        self.max_candidates, self.max_boxes = max_candidates, max_boxes
+        self.max_candidates, self.max_boxes, self.vote_spread = max_candidates, max_boxes, vote_spread
 
     def call(self, inputs):
         boxes, scores = inputs
         boxes, scores = self._candidates(boxes, ops.reshape(scores, ops.shape(boxes)[:2]))
-        keep = _suppress(_iou(boxes) > self.nms_iou, scores > 0)
+        iou = _iou(boxes)
+        keep = _suppress(iou > self.nms_iou, scores > 0)
+        if self.vote_spread:
+            boxes = self._voted(boxes, scores, iou)
         return _best(boxes, ops.where(keep, scores, 0.0), self.max_boxes)
 
     def _candidates(self, boxes, scores):
@@ -132,13 +140,17 @@ class SelectBoxes(keras.layers.Layer):
         boxes, scores = ops.pad(boxes, ((0, 0), (0, spare), (0, 0))), ops.pad(scores, ((0, 0), (0, spare)))
         return _best(boxes, scores, self.max_candidates)
 
+    def _voted(self, boxes, scores, iou):
+        weights = ops.where(iou > self.nms_iou, scores[:, None] * ops.exp(-ops.square(1 - iou) / self.vote_spread), 0.0)
+        return ops.matmul(weights, boxes) / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-7)
+
     def compute_output_shape(self, input_shape):
         batch = input_shape[0][0]
         return (batch, self.max_boxes, 4), (batch, self.max_boxes)
 
     def get_config(self):
         return {**super().get_config(), "score_threshold": self.score_threshold, "nms_iou": self.nms_iou,
-                "max_candidates": self.max_candidates, "max_boxes": self.max_boxes}
+                "max_candidates": self.max_candidates, "max_boxes": self.max_boxes, "vote_spread": self.vote_spread}
 
 
 def _best(boxes, scores, k):

@@ -130,7 +130,7 @@ def _predict_all(predictor, output):
         if read:
             output.save_results(records)
             print(f"{read} of {len(output.paths)} pictures, {people} people, {skipped} skipped, "
-                  f"{(time.perf_counter() - start) / read:.2f} s a picture; see {output.folder}")
+                  f"{(time.perf_counter() - start) / read:.3g} s a picture; see {output.folder}")
     if not read:
         print(f"none of {len(output.paths)} pictures could be read", file=sys.stderr)
     return 0 if read else 1

@@ -38,6 +38,7 @@ class ModelConfig(Section):
     skeleton: Joints = COCO17  # a name, a .yaml file, COCO annotations, or the definition itself (skeleton.py)
     activities: tuple[str, ...] = ("walking", "running", "sitting", "standing")
     fpn_channels: Positive = 256  # both pyramids
+    fpn_context: Annotated[int, Field(ge=0)] = 0  # residual blocks on the coarsest level, so that it sees far; METHOD has none
     subnet_filters: Positive = 128  # D2..D5 of the keypoint subnet
     fusion_filters: Positive = 512  # the 3x3 convolution that smooths their concatenation Z
     subnet_batch_norm: bool = False  # after the keypoint subnet's 3x3 convolutions; METHOD has none
@@ -100,6 +101,8 @@ class LossConfig(Section):
 
     reduction: Literal["article", "mean"] = "article"  # sum / (2 batch), or Keras' mean
     peak_weight: float = 0.0  # further weight of heatmap cells, per unit of their target; 0: the article's plain L2
+    sigma_share: float = 0.0  # sigma of a joint's target, by the root of its person's box area; 0: METHOD's 7 px for all
+    sigma_px: Range = (4, 14)  # what it is kept within
     intermediate: float = 1.0  # weight of each of the four intermediate heatmap losses
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
@@ -187,7 +190,7 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256),
+                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256), fpn_context=4,
                  activity_dropout=0.5, activity_limbs=True, subnet_batch_norm=True),
 }
 

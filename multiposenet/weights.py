@@ -19,7 +19,7 @@ from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
 # The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
-BACKBONE = ("backbone", "preprocessing", "backbone_padding", "fpn_channels")
+BACKBONE = ("backbone", "preprocessing", "backbone_padding", "fpn_channels", "fpn_context")
 FIELDS = {
     "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
@@ -103,7 +103,8 @@ def load_head(head, model, path):
 def start_from(head, model, source, config):
     """Give a head that is about to be trained the weights of another run or of a merged model.
 
-    They may be for other joints or activities: the weights whose shape hangs on them start anew, and are printed.
+    They may be for other joints or activities, or lack layers that the configuration adds (`model.fpn_context`): the
+    weights that hang on these start anew, and their layers are printed.
 
     Args:
         head: one of `HEADS`.
@@ -115,17 +116,18 @@ def start_from(head, model, source, config):
         UserError: nothing there, or weights of other shapes.
     """
     old, old_config = _trained_head(head, source)
-    pairs = list(zip(model.weights, old.weights))
-    new = [weight.path for weight, before in pairs if weight.shape != before.shape]
+    had, has = ({weight.path: weight for weight in it.weights} for it in (old, model))
+    other = [path for path in had if path not in has or has[path].shape != had[path].shape]
     same_task = (config.skeleton, config.activities) == (old_config.skeleton, old_config.activities)
-    if len(model.weights) != len(old.weights) or new and same_task:
-        raise UserError(f"{source}: its {head} head has other sizes than this configuration ({', '.join(new[:3])}); "
+    if any(path not in has for path in other) or other and same_task:
+        raise UserError(f"{source}: its {head} head has other sizes than this configuration ({', '.join(other[:3])}); "
                         "set the same sizes under model, or leave out train.init")
-    for weight, before in pairs:
-        if weight.shape == before.shape:
-            weight.assign(before)
+    new = [path for path in has if path not in had or path in other]
+    for path in has.keys() - new:
+        has[path].assign(had[path])
     if new:
-        print(f"{source} has other joints or activities; start anew: {', '.join(new)}")
+        layers = dict.fromkeys(path.rpartition("/")[0] for path in new)
+        print(f"{source} has other joints, activities or layers; start anew: {', '.join(layers)}")
 
 
 def _trained_head(head, source):

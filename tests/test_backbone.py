@@ -74,6 +74,27 @@ def test_pyramids_and_subnet_shapes():
     assert [level.shape for level in IntermediateHeatmaps(5, maps=18)(pyramid)] == [(2, 32, 48, 18)] * 4
 
 
+@pytest.mark.parametrize("first", [2, 3])
+def test_context_reaches_across_the_picture_and_starts_without_effect(first):
+    depths = [6, 7, 8, 9][first - 2:]
+    sides = [8 * 2 ** i for i in reversed(range(len(depths)))]  # 3 blocks, 7 convolutions, see from end to end of 8 cells
+    features = [np.random.default_rng(side).normal(size=(1, side, side, depth)).astype("float32")
+                for side, depth in zip(sides, depths)]
+    plain, seeing = (FPN(first, depths, 5, coarse=first == 3, context=blocks) for blocks in (0, 3))
+    ours = {weight.path: weight for weight in seeing.weights}
+    for weight in plain.weights:
+        ours[weight.path].assign(weight)
+    for one, other in zip(plain(features), seeing(features)):
+        np.testing.assert_array_equal(one, other)
+
+    seeing.get_layer("context_last").kernel.assign(np.random.default_rng(0).normal(size=(1, 1, 5, 5)))
+    elsewhere = [*features[:-2], features[-2].copy(), features[-1]]
+    elsewhere[-2][:, -1, -1] += 10  # C4 at the far corner
+    for fpn, reaches in ((plain, False), (seeing, True)):
+        corners = [np.array(keras.ops.convert_to_numpy(fpn(x)[0]))[0, 0, 0] for x in (features, elsewhere)]
+        assert (np.abs(corners[0] - corners[1]).max() > 1e-6) == reaches
+
+
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_upsampling_is_bilinear_between_cell_centres(factor):
     cells = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype("float32")

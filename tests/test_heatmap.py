@@ -25,6 +25,18 @@ def test_joints_are_gaussians_combined_by_maximum():
     np.testing.assert_allclose(heatmap.encode_joints(keypoints, 96, 128), brute_force(keypoints, 96, 128), atol=1e-5)
 
 
+def test_joints_may_be_as_wide_as_their_person():
+    np.testing.assert_allclose(heatmap.sigmas_px([50, 100, 400], 0.08, (5, 14)), [5, 8, 14])
+    np.testing.assert_allclose(heatmap.sigmas_px([50, 400], 0, (5, 14)), 7)
+    keypoints = np.array([[[41.5, 41.5, 2]], [[81.5, 41.5, 2]]])
+    maps, widths = heatmap.draw_joints(keypoints, 96, 128, [4, 9])
+    np.testing.assert_allclose(maps[10, 11, 0], np.exp(-4 ** 2 / (2 * 4 ** 2)), atol=1e-6)
+    np.testing.assert_allclose(maps[10, 21, 0], np.exp(-4 ** 2 / (2 * 9 ** 2)), atol=1e-6)
+    np.testing.assert_allclose(widths[10, [10, 20, 31], 0], [4, 9, 7])
+    nearest = np.hypot(*(heatmap.cell_centers(n) - 41.5 for n in (24,)), 0).argmin()
+    assert widths[nearest, 14, 0] == 9 and not (maps[widths == 7] > 0).any()  # 16 px from the narrow one, 24 from the wide
+
+
 def test_cell_centers():
     np.testing.assert_allclose(heatmap.cell_centers(3), [1.5, 5.5, 9.5])
 

@@ -15,7 +15,7 @@ class KeypointSource(PictureSource):
 
     Args:
         pictures: list of `Picture` with files.
-        config: `Config`; `augment`, `model.extra_channel` are used.
+        config: `Config`; `augment`, `loss`, `model.extra_channel` are used.
         skeleton: for the mirror.
         outputs: names of the model's outputs; all have the same target.
         varied: False centres the main person without chance, for validation.
@@ -23,6 +23,7 @@ class KeypointSource(PictureSource):
 
     def __init__(self, pictures, config, skeleton, outputs, varied=True):
         super().__init__(pictures, config.augment, varied)
+        self.loss = config.loss
         self.extra_channel, self.skeleton, self.outputs = config.model.extra_channel, skeleton, outputs
 
     def view(self, picture, pixels, rng, size):
@@ -57,13 +58,16 @@ class KeypointSource(PictureSource):
         cells = size // heatmap.STRIDE
         people = [person for person in picture.people if not person.crowd and person.num_joints]
         joints = self._moved([person.keypoints for person in people], matrix, flip)
-        maps = heatmap.encode_joints(joints, size, size)
+        sizes = np.sqrt([np.prod(_sides(person)) * abs(np.linalg.det(matrix[:, :2])) for person in people])
+        sigmas = heatmap.sigmas_px(sizes, self.loss.sigma_share, self.loss.sigma_px)
+        maps, widths = heatmap.draw_joints(joints, size, size, sigmas)
         mask = np.ones((cells, cells, len(self.skeleton) + 1), "float32")
+        mask[..., :-1] = heatmap.SIGMA_PX / widths  # a wide joint has more cells, a narrow one fewer
         for person in picture.people:
             if person.crowd or not person.num_joints:
                 region = self._warped_region(person, shape, matrix, cells)
                 mask[region > 0] = 0
-        self._mask_unsure(people, matrix, flip, mask, size)
+        self._mask_unsure(people, sigmas, matrix, flip, mask, size)
         return np.concatenate([maps, self._extra_map(people, maps, shape, matrix, cells)], axis=-1), mask
 
     def _moved(self, keypoints, matrix, flip):
@@ -71,16 +75,16 @@ class KeypointSource(PictureSource):
         moved = augment.warp_points(keypoints, matrix)
         return moved[:, self.skeleton.mirror_order] if flip else moved
 
-    def _mask_unsure(self, people, matrix, flip, mask, size):
+    def _mask_unsure(self, people, sigmas, matrix, flip, mask, size):
         """No loss on a joint's map near a place where the teacher half saw it: v = 0 there means unknown."""
-        for person in people:
+        for person, sigma in zip(people, sigmas):
             if "teacher_raw" not in person.extra:
                 continue
             raw = np.reshape(person.extra["teacher_raw"], (-1, 3))
             unsure = (person.keypoints[:, 2] == 0) & (raw[:, 2] >= UNSURE)
             places = self._moved([np.column_stack([raw[:, :2], unsure])], matrix, flip)[0]
             for joint in np.nonzero(places[:, 2])[0]:
-                around = heatmap.disc(places[joint], 3 * heatmap.SIGMA_PX, size, size)
+                around = heatmap.disc(places[joint], 3 * sigma, size, size)
                 mask[around, joint] = 0
                 mask[around, -1] = 0
 

@@ -18,7 +18,7 @@ def build_backbone(config):
 
 def keypoint_parts(config, backbone):
     """Pyramid and subnet of the keypoint head."""
-    fpn = FPN(2, backbone.depths, config.fpn_channels, name="keypoint_fpn")
+    fpn = FPN(2, backbone.depths, config.fpn_channels, context=config.fpn_context, name="keypoint_fpn")
     maps = len(config.skeleton) + 1
     return fpn, KeypointSubnet(config.fpn_channels, config.subnet_filters, config.fusion_filters, maps,
                                config.subnet_batch_norm)
@@ -26,7 +26,8 @@ def keypoint_parts(config, backbone):
 
 def detector_parts(config, backbone):
     """Pyramid and RetinaNet heads of the detector."""
-    fpn = FPN(3, backbone.depths[1:], config.fpn_channels, coarse=True, name="detection_fpn")
+    fpn = FPN(3, backbone.depths[1:], config.fpn_channels, coarse=True, context=config.fpn_context,
+              name="detection_fpn")
     return fpn, RetinaNetHeads(config.fpn_channels, config.head_filters, config.head_depth)
 
 

@@ -92,7 +92,7 @@ def test_no_loss_where_the_teacher_was_unsure(tmp_path):
 
 
 def test_joints_as_wide_as_their_person_weigh_by_their_width(tmp_path):
-    """The crop doubles a person of 40 px, so with a share of 0.05 sigma is 4 px and a cell of the joint weighs 7 / 4."""
+    """The crop doubles a person of 40 px, so with a share of 0.05 sigma is 4 px and a cell of the joint weighs (7 / 4)^2."""
     config = load_config(None, ["augment.crop=160", "augment.person_height=0.5", "loss.sigma_share=0.05"])
     picture = picture_with([person([40, 40, 80, 80], joints=1)], tmp_path)
     maps, mask = split(KeypointSource([picture], config, COCO17, ["heatmaps"], varied=False).load(
@@ -100,7 +100,7 @@ def test_joints_as_wide_as_their_person_weigh_by_their_width(tmp_path):
     joint = maps[0, ..., 0] > 0
     expected = heatmap.encode_joints(np.array([[[80.5, 80.5, 2]]]), 160, 160, [4])
     np.testing.assert_allclose(maps[0, ..., :1], expected, atol=1e-4)
-    np.testing.assert_allclose(mask[0, ..., 0], np.where(joint, 7 / 4, 1))
+    np.testing.assert_allclose(mask[0, ..., 0], np.where(joint, (7 / 4) ** 2, 1), rtol=1e-5)
     assert joint.any() and (mask[0, ..., 1:] == 1).all()
 
 

@@ -62,7 +62,7 @@ class KeypointSource(PictureSource):
         sigmas = heatmap.sigmas_px(sizes, self.loss.sigma_share, self.loss.sigma_px)
         maps, widths = heatmap.draw_joints(joints, size, size, sigmas)
         mask = np.ones((cells, cells, len(self.skeleton) + 1), "float32")
-        mask[..., :-1] = heatmap.SIGMA_PX / widths  # a wide joint has more cells, a narrow one fewer
+        mask[..., :-1] = (heatmap.SIGMA_PX / widths) ** 2  # wide joints have more cells: so all weigh the same
         for person in picture.people:
             if person.crowd or not person.num_joints:
                 region = self._warped_region(person, shape, matrix, cells)

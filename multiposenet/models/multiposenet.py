@@ -7,6 +7,7 @@ from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.models.activity import PoseVector
 from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
+from multiposenet.models.half_view import HalfPicture, MeanOfViews
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_model, detector_parts,
                                        keypoint_parts, keypoints_model)
 from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
@@ -75,7 +76,11 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
     boxes = DecodeBoxes(name="decode_boxes")([image, raw["regression"]])
     boxes, scores = SelectBoxes(config.score_threshold, config.nms_iou, config.max_candidates, config.max_people,
                                 config.vote_spread, name="select_boxes")([boxes, raw["classification"]])
-    return {"heatmaps": subnet(keypoint_fpn(features)), "boxes": boxes, "scores": scores}
+    heatmaps = subnet(keypoint_fpn(features))
+    if config.half_view:
+        half = subnet(keypoint_fpn(backbone(HalfPicture(name="half_picture")(image))))
+        heatmaps = MeanOfViews(name="mean_of_views")([heatmaps, half])
+    return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores}
 
 
 def _people(config, found, prn, activity):

@@ -237,6 +237,20 @@ def preset_model(name):
     return ModelConfig(**PRESETS[name])
 
 
+def changed_model(model, overrides):
+    """A ModelConfig with `model.key=value` overrides.
+
+    Raises:
+        UserError: an override of something else, an unknown key or a wrong value.
+    """
+    tree = {"model": model.model_dump(mode="json")}
+    for override in overrides:
+        if not override.startswith("model."):
+            raise UserError(f"--set {override}: only settings of the model can be changed here, such as model.half_view=true")
+        _set(tree, override)
+    return parse_config(tree, "--set").model
+
+
 def save_config(config, path):
     """Write the resolved configuration as YAML; `load_config` reads it back to the same values."""
     Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

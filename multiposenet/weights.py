@@ -14,7 +14,7 @@ import numpy as np
 
 import multiposenet
 from multiposenet import registry
-from multiposenet.config import HEADS, Config, parse_config
+from multiposenet.config import HEADS, Config, changed_model, parse_config
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
@@ -165,7 +165,7 @@ def load_prn(source):
     return prn, manifest["config"].model, file
 
 
-def merge(paths, output, half=False, base=None):
+def merge(paths, output, half=False, base=None, overrides=()):
     """Merge the heads' weights into one end-to-end `.keras` file.
 
     Args:
@@ -173,9 +173,10 @@ def merge(paths, output, half=False, base=None):
         output: path of the `.keras` file.
         half: store the weights in float16; they are loaded as float32 again.
         base: a merged model's `.keras` file or the name of shipped weights; needed only where `paths` lacks a head.
+        overrides: `model.key=value` settings of the merged model that no weight depends on.
 
     Raises:
-        UserError: a head from nowhere, or parts that stand on different backbones or do not fit each other; the files
+        UserError: a head from nowhere, a setting that weights depend on, or parts that stand on different backbones or do not fit each other; the files
             are named.
     """
     from multiposenet.codecs.person_grid import ENCODER
@@ -194,7 +195,7 @@ def merge(paths, output, half=False, base=None):
     if manifests["prn"]["encoder"] != ENCODER:
         raise UserError(f"{files['prn']}: trained with person grids {manifests['prn']['encoder']!r}, this version makes "
                         f"{ENCODER!r}; train the PRN again")
-    model = MultiPoseNet(_merged_config(manifests, files))
+    model = MultiPoseNet(_overridden(_merged_config(manifests, files), overrides))
     for head in HEADS:
         if head in paths:
             load_head(head, model.heads[head], files[head])
@@ -296,6 +297,15 @@ def _merged_config(manifests, files):
             chosen.setdefault(head, {})[field] = value
     base = manifests["keypoints"]["config"].model
     return base.model_copy(update={key: value for fields in chosen.values() for key, value in fields.items()})
+
+
+def _overridden(config, overrides):
+    changed = changed_model(config, overrides)
+    for field in dict.fromkeys(field for fields in FIELDS.values() for field in fields):
+        if getattr(changed, field) != getattr(config, field):
+            raise UserError(f"model.{field} = {getattr(changed, field)!r}: the weights were trained with "
+                            f"{getattr(config, field)!r}; train them again for another")
+    return changed
 
 
 def _halve(path):

@@ -73,6 +73,20 @@ def test_heads_that_are_not_named_come_from_a_merged_model(runs, tiny_model, tmp
         weights.merge({"keypoints": runs["keypoints"]}, tmp_path / "part.keras", base=tmp_path / "base.keras")
 
 
+def test_settings_that_no_weight_depends_on_can_be_changed(tiny_model, tmp_path, capsys):
+    weights.save_model(tiny_model, tmp_path / "base.keras")
+    arguments = ["--base", str(tmp_path / "base.keras"), "--output", str(tmp_path / "all.keras"), "--set"]
+    assert merge_main([*arguments, "model.half_view=true", "--set", "model.nms_iou=0.3"]) == 0
+    merged = weights.load_model(tmp_path / "all.keras")
+    assert merged.config == tiny_model.config.model_copy(update={"half_view": True, "nms_iou": 0.3})
+    for ours, theirs in zip(merged.get_weights(), tiny_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for setting, word in (("model.fusion_filters=9", "model.fusion_filters = 9: the weights were trained with"),
+                          ("train.epochs=2", "only settings of the model"), ("model.half=true", "did you mean half_view")):
+        assert merge_main([*arguments, setting]) == 2
+        assert word in capsys.readouterr().err
+
+
 def test_prn_alone(runs, tiny_model, tmp_path):
     weights.save_model(tiny_model, tmp_path / "all.keras")
     for source in (runs["prn"], runs["prn"] / "prn.weights.h5", tmp_path / "all.keras"):

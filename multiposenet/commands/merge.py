@@ -15,11 +15,13 @@ def merge_weights(argv=None):
                         help="take heads that are not named from this .keras file or shipped model, such as lite")
     parser.add_argument("--output", required=True, help="the .keras file to write")
     parser.add_argument("--half", action="store_true", help="store the weights in float16, half the size")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="a setting that no weight depends on, such as model.half_view=false; may be repeated")
     arguments = parser.parse_args(argv)
     with quiet_tensorflow():
         from multiposenet.weights import merge
     model = merge({head: getattr(arguments, head) for head in HEADS}, arguments.output, arguments.half,
-                  arguments.base)
+                  arguments.base, arguments.overrides)
     print(f"wrote {arguments.output}: {model.count_params():,} parameters")
 
 

@@ -41,7 +41,7 @@ class ModelConfig(Section):
     fpn_context: Annotated[int, Field(ge=0)] = 0  # residual blocks on the coarsest level, so that it sees far; METHOD has none
     subnet_filters: Positive = 128  # D2..D5 of the keypoint subnet
     fusion_filters: Positive = 512  # the 3x3 convolution that smooths their concatenation Z
-    half_view: bool = False  # the finished model looks for joints at half size too, and averages: large people gain
+    half_view: Annotated[float, Field(ge=0)] = 0  # px, size of people for whom a second look at half size counts as much; 0: one look
     subnet_batch_norm: bool = False  # after the keypoint subnet's 3x3 convolutions; METHOD has none
     extra_channel: Literal["background", "segmentation"] = "background"  # heatmap channel K + 1
     head_filters: Positive = 256  # RetinaNet classification and regression heads
@@ -246,7 +246,7 @@ def changed_model(model, overrides):
     tree = {"model": model.model_dump(mode="json")}
     for override in overrides:
         if not override.startswith("model."):
-            raise UserError(f"--set {override}: only settings of the model can be changed here, such as model.half_view=true")
+            raise UserError(f"--set {override}: only settings of the model can be changed here, such as model.half_view=0")
         _set(tree, override)
     return parse_config(tree, "--set").model
 

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 from scenes import noisy_pictures
 
-from multiposenet.models.half_view import HalfPicture
+from multiposenet.codecs.heatmap import cell_centers
+from multiposenet.geometry import widen
+from multiposenet.models.half_view import BlendViews, HalfPicture
 from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.weights import load_model, save_model
 
 
+SIZE_PX = 50
+
+
 @pytest.fixture(scope="module")
 def both_looks(tiny_model, tiny_config):
-    model = MultiPoseNet(tiny_config.model_copy(update={"half_view": True}))
+    model = MultiPoseNet(tiny_config.model_copy(update={"half_view": SIZE_PX}))
     for name, head in model.heads.items():
         head.set_weights(tiny_model.heads[name].get_weights())
     return model
@@ -24,6 +29,18 @@ def halved(pictures):
     n, height, width, _ = pictures.shape
     half = pictures.reshape(n, height // 2, 2, width // 2, 2, 3).mean(axis=(2, 4))
     return np.pad(half, [(0, 0), (0, -(height // 2) % 32), (0, -(width // 2) % 32), (0, 0)], constant_values=128)
+
+
+def half_share(boxes, scores, rows, columns, margin):
+    """(rows, columns), by a loop over boxes."""
+    halves, total = np.zeros((2, rows, columns))
+    for (x1, y1, x2, y2), (left, top, right, bottom), score in zip(boxes, widen(boxes, margin), scores):
+        x, y = cell_centers(columns), cell_centers(rows)
+        inside = score * np.outer((y > top) & (y < bottom), (x > left) & (x < right))
+        area = (x2 - x1) * (y2 - y1)
+        halves += inside * area / (area + SIZE_PX ** 2)
+        total += inside
+    return halves / np.maximum(total, 1e-6)
 
 
 @pytest.mark.parametrize("size", [(128, 192), (96, 128), (64, 96)])
@@ -37,15 +54,27 @@ def test_half_a_picture_is_padded_to_what_the_network_takes(size):
 
 
 @pytest.mark.parametrize("size", [(128, 128), (96, 160)])
-def test_heatmaps_are_the_mean_of_both_looks(tiny_model, both_looks, size):
+def test_large_people_come_from_the_half_view(tiny_model, tiny_config, both_looks, size):
     pictures = noisy_pictures(range(2), size)
-    whole, mean = (model.dense.predict_on_batch(pictures) for model in (tiny_model, both_looks))
+    whole, blended = (model.dense.predict_on_batch(pictures) for model in (tiny_model, both_looks))
     half = tiny_model.heads["keypoints"].predict_on_batch(halved(pictures).astype("float32"))
     rows, columns = whole["heatmaps"].shape[1:3]
-    for ours, one, other in zip(mean["heatmaps"], whole["heatmaps"], half):
+    for i, (one, other) in enumerate(zip(whole["heatmaps"], half)):
         fine = cv2.resize(other, (2 * other.shape[1], 2 * other.shape[0]))[:rows, :columns]
-        np.testing.assert_allclose(ours, (one + fine) / 2, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(mean["boxes"], whole["boxes"], atol=1e-3)
+        shares = half_share(whole["boxes"][i], whole["scores"][i], rows, columns, tiny_config.box_margin)
+        assert shares.max() > 0.05
+        np.testing.assert_allclose(blended["heatmaps"][i], one + shares[..., None] * (fine - one), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(blended["boxes"], whole["boxes"], atol=1e-3)
+
+
+def test_outside_of_boxes_and_without_any_the_first_look_counts():
+    whole, half = np.zeros((1, 16, 16, 3), "float32"), np.ones((1, 8, 8, 3), "float32")
+    boxes = np.array([[[8, 16, 32, 40], [0, 0, 0, 0]]], "float32")
+    blend = BlendViews(size_px=24, margin=0)
+    for score, inside in ((0.7, 0.5), (0, 0)):
+        heatmaps = keras.ops.convert_to_numpy(blend([whole, half, boxes, np.array([[score, 0]], "float32")]))
+        np.testing.assert_allclose(heatmaps[0, 4:10, 2:8], inside, atol=1e-6)
+        assert heatmaps.sum() == pytest.approx(inside * 6 * 6 * 3, abs=1e-4)
 
 
 def test_save_and_load(both_looks, tmp_path):

@@ -76,9 +76,9 @@ def test_heads_that_are_not_named_come_from_a_merged_model(runs, tiny_model, tmp
 def test_settings_that_no_weight_depends_on_can_be_changed(tiny_model, tmp_path, capsys):
     weights.save_model(tiny_model, tmp_path / "base.keras")
     arguments = ["--base", str(tmp_path / "base.keras"), "--output", str(tmp_path / "all.keras"), "--set"]
-    assert merge_main([*arguments, "model.half_view=true", "--set", "model.nms_iou=0.3"]) == 0
+    assert merge_main([*arguments, "model.half_view=200", "--set", "model.nms_iou=0.3"]) == 0
     merged = weights.load_model(tmp_path / "all.keras")
-    assert merged.config == tiny_model.config.model_copy(update={"half_view": True, "nms_iou": 0.3})
+    assert merged.config == tiny_model.config.model_copy(update={"half_view": 200, "nms_iou": 0.3})
     for ours, theirs in zip(merged.get_weights(), tiny_model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     for setting, word in (("model.fusion_filters=9", "model.fusion_filters = 9: the weights were trained with"),

@@ -1,12 +1,13 @@
-"""A second look at the picture at half its size (`model.half_view`).
+"""A second look at the picture at half its size, for large people (`model.half_view`).
 
-Large people fill more than a small network sees at once; at half size they do not. It costs a quarter of the first look,
-and the mean of both looks' heatmaps is better than either (MODEL_CARD.md).
+They fill more than a small network sees at once; at half size they do not. It costs a quarter of the first look. Where
+which look counts is up to the boxes: the mean everywhere would blur people of middle size (MODEL_CARD.md).
 """
 
 import keras
 from keras import layers, ops
 
+from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
 
 MULTIPLE = 32  # what a network's sides must be
@@ -28,22 +29,52 @@ class HalfPicture(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("multiposenet")
-class MeanOfViews(layers.Layer):
-    """[heatmaps (batch, h, w, maps), those of `HalfPicture`] -> their mean, in the first one's cells."""
+class BlendViews(layers.Layer):
+    """[heatmaps (batch, h, w, maps), those of `HalfPicture`, boxes (batch, n, 4), scores (batch, n)] -> heatmaps.
 
-    def __init__(self, **kwargs):
+    In a box of area A the half view's share is A / (A + size_px^2); where boxes overlap it is their mean, weighted by
+    their scores, and outside of all boxes 0.
+
+    Args:
+        size_px: of a person (root of the box's area) for whom both looks count alike.
+        margin: share of its sides by which a box is widened.
+    """
+
+    def __init__(self, size_px, margin, **kwargs):
         super().__init__(**kwargs)
+        self.size_px, self.margin = size_px, margin
         self.upsample = BilinearUpsampling(2, dtype="float32")
 
-    def call(self, views):
-        whole, half = views
+    def call(self, inputs):
+        whole, half, boxes, scores = inputs
         rows, columns = ops.shape(whole)[1:3]
-        return (whole + self.upsample(half)[:, :rows, :columns]) / 2
+        share = self._share(boxes, scores, rows, columns)[..., None]
+        return whole + share * (self.upsample(half)[:, :rows, :columns] - whole)
+
+    def _share(self, boxes, scores, rows, columns):
+        """(batch, rows, columns)"""
+        sides = boxes[..., 2:] - boxes[..., :2]
+        area = sides[..., 0] * sides[..., 1]
+        low, high = boxes[..., :2] - self.margin * sides, boxes[..., 2:] + self.margin * sides
+        across, down = (_within(low[..., i], high[..., i], cells) for i, cells in ((0, columns), (1, rows)))
+        down = ops.transpose(down, (0, 2, 1))
+        total = ops.matmul(down * scores[:, None], across)
+        halves = ops.matmul(down * (scores * area / (area + self.size_px ** 2))[:, None], across)
+        return halves / ops.maximum(total, 1e-6)
 
     def compute_output_shape(self, input_shapes):
         return input_shapes[0]
+
+    def get_config(self):
+        return {**super().get_config(), "size_px": self.size_px, "margin": self.margin}
 
 
 def _missing(side):
     """To the next multiple; not `-side % MULTIPLE`, for engines disagree on remainders of negative numbers."""
     return (MULTIPLE - side % MULTIPLE) % MULTIPLE
+
+
+def _within(low, high, cells):
+    """(batch, n) ends -> (batch, n, cells): 1 for cells whose centre lies between them."""
+    centers = ops.arange(cells, dtype="float32") * STRIDE + (STRIDE - 1) / 2
+    return ops.cast((centers > low[..., None]) & (centers < high[..., None]), "float32")

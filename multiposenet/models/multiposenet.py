@@ -7,7 +7,7 @@ from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.models.activity import PoseVector
 from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
-from multiposenet.models.half_view import HalfPicture, MeanOfViews
+from multiposenet.models.half_view import BlendViews, HalfPicture
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_model, detector_parts,
                                        keypoint_parts, keypoints_model)
 from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
@@ -79,7 +79,7 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
     heatmaps = subnet(keypoint_fpn(features))
     if config.half_view:
         half = subnet(keypoint_fpn(backbone(HalfPicture(name="half_picture")(image))))
-        heatmaps = MeanOfViews(name="mean_of_views")([heatmaps, half])
+        heatmaps = BlendViews(config.half_view, config.box_margin, name="blend_views")([heatmaps, half, boxes, scores])
     return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores}
 
 

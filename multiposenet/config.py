@@ -168,7 +168,7 @@ class ActivityConfig(Section):
 
 
 class PredictConfig(Section):
-    short_side: Positive = 384  # the article's is 480; the shipped `lite` is better and faster here (MODEL_CARD.md)
+    short_side: Positive = 448  # the article's is 480; the shipped `lite` is best here (MODEL_CARD.md)
     long_side: Positive = 960
     score_threshold: Fraction = 0.4  # people drawn and counted
     joint_threshold: Fraction = 0.1  # joints drawn
@@ -191,7 +191,7 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256), fpn_context=4,
+                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256), fpn_context=4, half_view=200,
                  activity_dropout=0.5, activity_limbs=True, subnet_batch_norm=True),
 }
 

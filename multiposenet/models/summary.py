@@ -6,7 +6,9 @@ from unittest import mock
 import keras
 import numpy as np
 
-from multiposenet.models.heads import build_activity, build_backbone, build_prn, detector_parts, keypoint_parts
+from multiposenet.models.half_view import HalfPicture
+from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_parts, keypoint_parts,
+                                       keypoints_model)
 
 COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)  # all else is below one per cent
 
@@ -35,14 +37,18 @@ def summarise(config, size=480):
     backbone = build_backbone(config)
     keypoint_fpn, subnet = keypoint_parts(config, backbone)
     detection_fpn, heads = detector_parts(config, backbone)
-    features = backbone(np.zeros((1, size, size, 3), "float32"))
+    picture = np.zeros((1, size, size, 3), "float32")
+    features = backbone(picture)
     prn, activity = build_prn(config), build_activity(config)
-    parts = [(backbone, np.zeros((1, size, size, 3), "float32")),
-             (keypoint_fpn, features), (subnet, keypoint_fpn(features)),
+    parts = [(backbone, picture), (keypoint_fpn, features), (subnet, keypoint_fpn(features)),
              (detection_fpn, features[1:]), (heads, detection_fpn(features[1:])),
              (prn, np.zeros((1, *prn.input_shape[1:]), "float32")),
              (activity, np.zeros((1, *activity.input_shape[1:]), "float32"))]
-    return [(part.name, part.count_params(), count_flops(part, inputs)) for part, inputs in parts]
+    rows = [(part.name, part.count_params(), count_flops(part, inputs)) for part, inputs in parts]
+    if config.half_view:
+        look = keypoints_model(backbone, keypoint_fpn, subnet)
+        rows.insert(-2, ("half_picture", 0, count_flops(look, HalfPicture()(picture))))
+    return rows
 
 
 def format_table(title, rows):

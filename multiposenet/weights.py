@@ -254,7 +254,7 @@ def pretrained_path(name_or_path):
         return shipped
     if str(name_or_path) in others:
         return registry.fetch(name_or_path, others[str(name_or_path)])
-    known = sorted({path.stem for path in shipped.parent.glob("*.keras")} | set(others))
+    known = sorted({path.stem for path in _shipped("").parent.glob("*.keras")} | set(others))
     raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known)}); give a name or a "
                     ".keras file")
 

@@ -167,8 +167,9 @@ def test_model_files_that_are_none(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(UserError, match="not a merged MultiPoseNet"):
         weights.load_model(tmp_path / "other.keras")
-    with pytest.raises(UserError, match="no pretrained weights named 'huge'"):
-        weights.load_pretrained("huge")
+    for name in ("huge", "some/huge.onnx"):
+        with pytest.raises(UserError, match=f"no pretrained weights named '{name}' .there are: lite"):
+            weights.load_pretrained(name)
 
 
 def test_shipped_weights_have_their_presets_sizes():

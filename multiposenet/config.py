@@ -41,7 +41,6 @@ class ModelConfig(Section):
     fpn_context: Annotated[int, Field(ge=0)] = 0  # residual blocks on the coarsest level, so that it sees far; METHOD has none
     subnet_filters: Positive = 128  # D2..D5 of the keypoint subnet
     fusion_filters: Positive = 512  # the 3x3 convolution that smooths their concatenation Z
-    half_view: Annotated[float, Field(ge=0)] = 0  # px: people so large are looked for at half size as well; 0: not
     subnet_batch_norm: bool = False  # after the keypoint subnet's 3x3 convolutions; METHOD has none
     extra_channel: Literal["background", "segmentation"] = "background"  # heatmap channel K + 1
     head_filters: Positive = 256  # RetinaNet classification and regression heads
@@ -55,6 +54,7 @@ class ModelConfig(Section):
     activity_limbs: bool = False  # the classifier also sees limbs and mirror pairs; False: the article's joints alone
     activity_batch_norm: bool = True
     pose_min_score: float = 0.05  # joints below it count as missing for the activity
+    half_view: Annotated[float, Field(ge=0)] = 0  # px: people so large are looked for at half size as well; 0: not
     max_people: Positive = 50  # boxes kept per picture
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression
     score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP

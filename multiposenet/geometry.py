@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MULTIPLE = 32  # what the sides of a network's picture must be
+PADDING = 128  # the grey that training knows from outside its pictures
+
 
 def xywh_to_xyxy(boxes):
     """(..., 4) COCO x, y, width, height -> (..., 4) x1, y1, x2, y2."""
@@ -84,7 +87,7 @@ class Letterbox:
     canvas_width: int
 
     @classmethod
-    def fit(cls, height, width, short_side, long_side, multiple=32):
+    def fit(cls, height, width, short_side, long_side, multiple=MULTIPLE):
         """Bring the short side to `short_side`, unless the long one would pass `long_side` (pixels)."""
         scale = min(short_side / min(height, width), long_side / max(height, width))
         size = [max(1, round(side * scale)) for side in (height, width)]

@@ -13,9 +13,7 @@ import numpy as np
 from multiposenet.config import PredictConfig
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
-from multiposenet.geometry import Letterbox, xyxy_to_xywh
-
-PADDING = 128  # the grey that training knows from outside its pictures
+from multiposenet.geometry import PADDING, Letterbox, xyxy_to_xywh
 
 
 @dataclass

@@ -176,8 +176,8 @@ def merge(paths, output, half=False, base=None, overrides=()):
         overrides: `model.key=value` settings of the merged model that no weight depends on.
 
     Raises:
-        UserError: a head from nowhere, a setting that weights depend on, or parts that stand on different backbones or do not fit each other; the files
-            are named.
+        UserError: a head from nowhere, a setting that weights depend on, or parts that stand on different backbones or do
+            not fit each other; the files are named.
     """
     from multiposenet.codecs.person_grid import ENCODER
     from multiposenet.models.multiposenet import MultiPoseNet

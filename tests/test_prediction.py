@@ -8,8 +8,8 @@ from pycocotools.coco import COCO
 
 from multiposenet.config import PredictConfig
 from multiposenet.errors import UserError
-from multiposenet.geometry import Letterbox, xywh_to_xyxy
-from multiposenet.prediction import PADDING, Person, Predictor, on_canvas
+from multiposenet.geometry import PADDING, Letterbox, xywh_to_xyxy
+from multiposenet.prediction import Person, Predictor, on_canvas
 from multiposenet.skeleton import COCO17
 from scenes import ACTIVITIES
 

@@ -10,6 +10,7 @@ from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import HEADS, load_config, preset_model
 from multiposenet.errors import UserError
+from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.models.heads import build_prn
 from multiposenet.skeleton import get_skeleton
 
@@ -189,6 +190,21 @@ def test_a_head_starts_from_a_run_or_from_a_merged_model(runs, tiny_model, tiny_
     for source, word in ((tmp_path / "all.keras", "other sizes"), (tmp_path / "none", "no prn.weights.h5")):
         with pytest.raises(UserError, match=word):
             weights.start_from("prn", other, source, tiny_config)
+
+
+@pytest.mark.parametrize("head", ["keypoints", "detector"])
+def test_layers_that_are_added_start_anew_and_none_may_be_lost(head, tiny_model, tiny_config, tmp_path, capsys):
+    weights.save_model(tiny_model, tmp_path / "plain.keras")
+    larger = MultiPoseNet(tiny_config.model_copy(update={"fpn_context": 1}))
+    weights.start_from(head, larger.heads[head], tmp_path / "plain.keras", larger.config)
+    assert "start anew: context_first, " in capsys.readouterr().out
+    ours = {weight.path: weight for weight in larger.heads[head].weights}
+    assert len(ours) > len(tiny_model.heads[head].weights)
+    for before in tiny_model.heads[head].weights:
+        np.testing.assert_array_equal(ours[before.path], before)
+    weights.save_model(larger, tmp_path / "larger.keras")
+    with pytest.raises(UserError, match="other sizes than this configuration .context_"):
+        weights.start_from(head, tiny_model.heads[head], tmp_path / "larger.keras", tiny_config)
 
 
 def test_other_joints_start_anew_and_the_rest_is_kept(tiny_model, tiny_config, tmp_path, capsys):

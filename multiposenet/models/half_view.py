@@ -8,10 +8,8 @@ import keras
 from keras import layers, ops
 
 from multiposenet.codecs.heatmap import STRIDE
+from multiposenet.geometry import MULTIPLE, PADDING
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
-
-MULTIPLE = 32  # what a network's sides must be
-GREY = 128  # the letterbox's
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -21,7 +19,7 @@ class HalfPicture(layers.Layer):
     def call(self, image):
         half = ops.average_pool(ops.cast(image, "float32"), 2, strides=2)
         height, width = ops.shape(half)[1:3]
-        return ops.pad(half, [[0, 0], [0, _missing(height)], [0, _missing(width)], [0, 0]], constant_values=GREY)
+        return ops.pad(half, [[0, 0], [0, _missing(height)], [0, _missing(width)], [0, 0]], constant_values=PADDING)
 
     def compute_output_shape(self, input_shape):
         batch, *sides, channels = input_shape

@@ -36,6 +36,7 @@ setup(
         "multiposenet-infer = multiposenet.commands.infer:main",
         "multiposenet-train-keypoints = multiposenet.commands.train:keypoints",
         "multiposenet-train-detector = multiposenet.commands.train:detector",
+        "multiposenet-train-refiner = multiposenet.commands.train:refiner",
         "multiposenet-train-prn = multiposenet.commands.train:prn",
         "multiposenet-train-activity = multiposenet.commands.train:activity",
         "multiposenet-demo = multiposenet.commands.demo:main",

@@ -22,7 +22,7 @@ Range = tuple[float, float]
 Joints = Annotated[InstanceOf[Skeleton], BeforeValidator(get_skeleton),
                    PlainSerializer(lambda it: it.name if SKELETONS.get(it.name) == it else it.as_dict())]
 
-HEADS = ("keypoints", "detector", "prn", "activity")  # in the order of training
+HEADS = ("keypoints", "detector", "refiner", "prn", "activity")  # in the order of training
 
 
 class Section(BaseModel):
@@ -45,6 +45,10 @@ class ModelConfig(Section):
     extra_channel: Literal["background", "segmentation"] = "background"  # heatmap channel K + 1
     head_filters: Positive = 256  # RetinaNet classification and regression heads
     head_depth: Positive = 4
+    refiner_filters: Annotated[int, Field(ge=0)] = 0  # of the second look at each person; 0: none, METHOD's way
+    refiner_blocks: Positive = 4
+    refiner_grid: tuple[Positive, Positive] = (28, 20)  # cells of a person's window, height x width, even
+    refiner_margin: float = 0.15  # a box is widened by this share of its sides to be that window
     prn_hidden: Positive = 1024
     prn_dropout: Fraction = 0.5
     grid: tuple[Positive, Positive] = (56, 36)  # PRN cells, height x width
@@ -62,6 +66,11 @@ class ModelConfig(Section):
     vote_spread: Fraction = 0.05  # how far boxes that were dropped still move those that stay; 0: not at all, as keras-retinanet
     max_peaks: Positive = 50  # per joint and picture
     peak_threshold: Fraction = 0.05
+
+    @property
+    def heads(self):
+        """Those of `HEADS` that the model has."""
+        return tuple(head for head in HEADS if head != "refiner" or self.refiner_filters)
 
     @property
     def pose_pairs(self):
@@ -131,7 +140,7 @@ class TrainConfig(Section):
     live_batch_norm: bool = False  # METHOD 2 freezes the backbone's BatchNorm; live it keeps C5 alive at high rates
     backbone_weights: Optional[str] = "imagenet"  # or a file, or None for random
     init: Optional[str] = None  # start from a run folder or weights file of the head, a .keras file, or `lite`
-    keypoints: Optional[str] = None  # detector: run folder or weights file of the keypoint head whose backbone it uses
+    keypoints: Optional[str] = None  # detector, refiner: the keypoint head they stand on: its run folder or weights file, a .keras file, or `lite`
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False  # XLA's depthwise convolutions are slow on the CPU
     workers: int = 1
@@ -147,6 +156,14 @@ class PrnConfig(Section):
     box_jitter: float = 0.0  # largest shift of each box edge, share of the side
     drop_joint: Fraction = 0.0  # share of input joints withheld
     joint_jitter: float = 0.0  # standard deviation, share of the box sides
+
+
+class RefinerConfig(Section):
+    """What the refiner trains on (docs/refiner.md)."""
+
+    people: Positive = 4  # windows a crop; of more people some are chosen
+    box_jitter: float = 0.06  # standard deviation of each box edge, share of the side, as a detector errs
+    min_visible: Fraction = 0.3  # of a person's box inside the crop
 
 
 class ActivityConfig(Section):
@@ -182,6 +199,7 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+    refiner: RefinerConfig = RefinerConfig()
     prn: PrnConfig = PrnConfig()
     activity: ActivityConfig = ActivityConfig()
     predict: PredictConfig = PredictConfig()

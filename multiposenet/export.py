@@ -14,7 +14,7 @@ import tensorflow as tf
 import multiposenet
 from multiposenet.engines import CONTRACT, LITERT_METADATA
 from multiposenet.errors import UserError
-from multiposenet.weights import backbone_sha256
+from multiposenet.weights import fingerprint
 
 LICENCE = "code and graph: Apache-2.0; weights: as their training data allows, for the shipped ones see MODEL_CARD.md"
 
@@ -59,7 +59,7 @@ def metadata(model):
     return dict(contract=str(CONTRACT), multiposenet_version=multiposenet.__version__, licence=LICENCE,
                 config=model.config.model_dump_json(), joints=json.dumps(skeleton.joints),
                 limbs=json.dumps(skeleton.limb_indices), activities=json.dumps(model.config.activities),
-                weights_sha256=backbone_sha256(model))
+                weights_sha256=fingerprint(model))
 
 
 class Exported(keras.Model):

@@ -52,7 +52,7 @@ def import_snapshot(path, workdir, class_index=0):
     make_folder(workdir)
     backbone.save_body(Path(workdir) / BACKBONE_FILE)
     weights.save_head("detector", detector, workdir, config, dict(source=Path(path).name, class_index=class_index),
-                      backbone_sha256=weights.backbone_sha256(backbone))
+                      backbone_sha256=weights.fingerprint(backbone))
     return network, source.left_over()
 
 

@@ -24,20 +24,21 @@ FIELDS = {
     "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
     "detector": (*BACKBONE, "head_filters", "head_depth"),
+    "refiner": ("skeleton", "refiner_filters", "refiner_blocks", "refiner_grid", "refiner_margin", "half_view"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }
 
 
-def backbone_sha256(backbone):
-    """Fingerprint of a backbone's weights, the same whatever file they came from."""
+def fingerprint(model):
+    """SHA-256 of a model's weights, the same whatever file they came from."""
     digest = hashlib.sha256()
-    for weight in backbone.weights:
+    for weight in model.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight), "float32").tobytes())
     return digest.hexdigest()
 
 
-def save_head(head, model, workdir, config, metrics, encoder=None, backbone_sha256=None):
+def save_head(head, model, workdir, config, metrics, **stands_on):
     """Write `<head>.weights.h5` and its manifest `<head>.json` into a run folder.
 
     Args:
@@ -45,12 +46,12 @@ def save_head(head, model, workdir, config, metrics, encoder=None, backbone_sha2
         model: keras.Model of the head alone.
         config: the run's `Config`.
         metrics: dict of figures to keep with the weights.
-        encoder: name of the person-grid encoder (PRN).
-        backbone_sha256: fingerprint of the backbone the head stands on (keypoints, detector).
+        stands_on: what must be the same when it is merged: `encoder`, name of the person grids' (PRN); fingerprints:
+            `backbone_sha256` of the backbone (keypoints, detector), `keypoints_sha256` of the keypoint head (that, refiner).
     """
     workdir = Path(workdir)
     manifest = dict(head=head, version=multiposenet.__version__, date=date.today().isoformat(),
-                    skeleton=config.model.skeleton.name, encoder=encoder, backbone_sha256=backbone_sha256,
+                    skeleton=config.model.skeleton.name, **stands_on,
                     data=[entry.model_dump() for entry in config.data.sets], metrics=metrics,
                     config=config.model_dump(mode="json"))
     with replacing(workdir / f"{head}.weights.h5") as temporary:
@@ -115,7 +116,7 @@ def start_from(head, model, source, config):
     Raises:
         UserError: nothing there, or weights of other shapes.
     """
-    old, old_config = _trained_head(head, source)
+    old, old_config = trained_head(head, source)
     had, has = ({weight.path: weight for weight in it.weights} for it in (old, model))
     other = [path for path in had if path not in has or has[path].shape != had[path].shape]
     same_task = (config.skeleton, config.activities) == (old_config.skeleton, old_config.activities)
@@ -130,16 +131,43 @@ def start_from(head, model, source, config):
         print(f"{source} has other joints, activities or layers; start anew: {', '.join(layers)}")
 
 
-def _trained_head(head, source):
-    """A head with its weights, and its ModelConfig; see `start_from`."""
+def trained_head(head, source):
+    """A head with its weights, and its ModelConfig; arguments and errors as `start_from` has them."""
     from multiposenet.models.multiposenet import MultiPoseNet
 
     if not _is_head(source):
         model = load_pretrained(source)
+        if head not in model.heads:
+            raise UserError(f"{source}: a model without {head}")
     else:
         model = MultiPoseNet(read_manifest(head, source)[0]["config"].model)
         load_head(head, model.heads[head], source)
     return model.heads[head], model.config
+
+
+def keypoints_to_stand_on(config, fields):
+    """The keypoint head named by `train.keypoints`, on which another head of `config` is trained.
+
+    Args:
+        config: `Config`.
+        fields: of ModelConfig, those that both must agree on.
+
+    Raises:
+        UserError: it is not named, not there, damaged, or does not agree.
+    """
+    source = config.train.keypoints
+    if not source:
+        raise UserError("train.keypoints is not set: this head stands on a keypoint head; name the run folder of "
+                        "train_keypoints.py, or a merged model")
+    head, theirs = trained_head("keypoints", source)
+    for field in fields:
+        ours, other = getattr(config.model, field), getattr(theirs, field)
+        if ours != other:
+            raise UserError(f"{source} was trained with model.{field} = {other!r}, this configuration says {ours!r}: "
+                            "the two could never be merged; use the same value")
+    if _is_head(source) and read_manifest("keypoints", source)[0]["backbone_sha256"] != fingerprint(head.get_layer("backbone")):
+        raise UserError(f"{source}: its backbone is not the one its manifest names; take both files from one run")
+    return head
 
 
 def load_prn(source):
@@ -185,22 +213,28 @@ def merge(paths, output, half=False, base=None, overrides=()):
     if not str(output).endswith(".keras"):
         raise UserError(f"{output}: the merged model's name must end in .keras")
     paths = {head: path for head, path in paths.items() if path}
-    if missing := [head for head in HEADS if head not in paths and not base]:
-        raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from")
-    old = load_pretrained(base) if len(paths) < len(HEADS) else None
+    if "keypoints" not in paths and not base:
+        raise UserError("no weights of keypoints: name their run, or a merged model to take them from")
+    old = load_pretrained(base) if base else None
+    wanted = read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths else old.config
+    heads = [head for head in HEADS if head in paths or head in changed_model(wanted, overrides).heads]
+    if missing := [head for head in heads if head not in paths and head not in (old.heads if old else ())]:
+        raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from"
+                        + (" (--set model.refiner_filters=0 does without a refiner)" if "refiner" in missing else ""))
     parts = {head: read_manifest(head, paths[head]) if head in paths else (_manifest_of(old), pretrained_path(base))
-             for head in HEADS}
+             for head in heads}
     manifests, files = ({head: part[i] for head, part in parts.items()} for i in (0, 1))
     _check_backbones(manifests, files)
     if manifests["prn"]["encoder"] != ENCODER:
         raise UserError(f"{files['prn']}: trained with person grids {manifests['prn']['encoder']!r}, this version makes "
                         f"{ENCODER!r}; train the PRN again")
     model = MultiPoseNet(_overridden(_merged_config(manifests, files), overrides))
-    for head in HEADS:
+    for head in model.heads:
         if head in paths:
             load_head(head, model.heads[head], files[head])
         else:
             model.heads[head].set_weights(old.heads[head].get_weights())
+    _check_refiner(model, manifests, files)
     save_model(model, output, half)
     return model
 
@@ -273,7 +307,8 @@ def _manifest_of(model):
     from multiposenet.codecs.person_grid import ENCODER
 
     return dict(config=Config(model=model.config), encoder=ENCODER,
-                backbone_sha256=backbone_sha256(model.dense.get_layer("backbone")))
+                backbone_sha256=fingerprint(model.dense.get_layer("backbone")),
+                keypoints_sha256=fingerprint(model.heads["keypoints"]))
 
 
 def _check_backbones(manifests, files):
@@ -284,9 +319,16 @@ def _check_backbones(manifests, files):
                         f"train_detector.py --set train.keypoints={files['keypoints'].parent}")
 
 
+def _check_refiner(model, manifests, files):
+    if "refiner" in model.heads and manifests["refiner"]["keypoints_sha256"] != fingerprint(model.heads["keypoints"]):
+        raise UserError(f"{files['refiner']} was trained on another keypoint head than {files['keypoints']}. Train the refiner "
+                        f"again: train_refiner.py --set train.keypoints={files['keypoints'].parent}; or do without: "
+                        "--set model.refiner_filters=0")
+
+
 def _merged_config(manifests, files):
     chosen = {}
-    for head in HEADS:
+    for head in manifests:
         model = manifests[head]["config"].model
         for field in FIELDS[head]:
             value = getattr(model, field)
@@ -301,7 +343,7 @@ def _merged_config(manifests, files):
 
 def _overridden(config, overrides):
     changed = changed_model(config, overrides)
-    for field in dict.fromkeys(field for fields in FIELDS.values() for field in fields):
+    for field in dict.fromkeys(field for head in changed.heads for field in FIELDS[head]):
         if getattr(changed, field) != getattr(config, field):
             raise UserError(f"model.{field} = {getattr(changed, field)!r}: the weights were trained with "
                             f"{getattr(config, field)!r}; train them again for another")

@@ -1,4 +1,4 @@
-"""`merge_weights`: four heads into one end-to-end model file."""
+"""`merge_weights`: the heads into one end-to-end model file."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from multiposenet.config import HEADS
 
 def merge_weights(argv=None):
     """Merge from a command line."""
-    parser = argparse.ArgumentParser(description="Check that four trained heads belong together and write one .keras model.")
+    parser = argparse.ArgumentParser(description="Check that trained heads belong together and write one .keras model.")
     for head in HEADS:
         parser.add_argument(f"--{head}", help=f"run folder of train_{head}.py, or its weights file")
     parser.add_argument("--base", metavar="WEIGHTS",

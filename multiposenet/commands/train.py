@@ -1,4 +1,4 @@
-"""`train_keypoints`, `train_detector`, `train_prn`, `train_activity`: one command line, four recipes."""
+"""`train_keypoints`, `train_detector`, `train_refiner`, `train_prn`, `train_activity`: one command line, five recipes."""
 
 import argparse
 import importlib
@@ -74,6 +74,12 @@ def detector():
     """Console entry point."""
     return run(train, "detector", "Train the person detector on the frozen backbone of a keypoint run "
                                   "(--set train.keypoints=RUN).")
+
+
+def refiner():
+    """Console entry point."""
+    return run(train, "refiner", "Train the refiner, a second look at each person, on a finished keypoint head "
+                                 "(--set train.keypoints=RUN).")
 
 
 def prn():

@@ -31,7 +31,7 @@ class KeypointSource(PictureSource):
         crop = augment.warp_picture(pixels, matrix, (size, size), self.settings.border)
         if self.varied:
             crop = augment.jitter_color(crop, self.settings.color, rng)
-        return crop, np.concatenate(self._target(picture, pixels.shape[:2], matrix, flip, size), axis=-1)
+        return crop, self._target(picture, pixels.shape[:2], matrix, flip, size)
 
     def joined(self, found, size):
         return augment.quarters(found)
@@ -55,6 +55,7 @@ class KeypointSource(PictureSource):
         return (augment.mirrored(matrix, size) if flip else matrix), flip
 
     def _target(self, picture, shape, matrix, flip, size):
+        """(size / 4, size / 4, 2 (K + 1)): heatmaps and masks."""
         cells = size // heatmap.STRIDE
         people = [person for person in picture.people if not person.crowd and person.num_joints]
         joints = self._moved([person.keypoints for person in people], matrix, flip)
@@ -68,7 +69,7 @@ class KeypointSource(PictureSource):
                 region = self._warped_region(person, shape, matrix, cells)
                 mask[region > 0] = 0
         self._mask_unsure(people, sigmas, matrix, flip, mask, size)
-        return np.concatenate([maps, self._extra_map(people, maps, shape, matrix, cells)], axis=-1), mask
+        return np.concatenate([maps, self._extra_map(people, maps, shape, matrix, cells), mask], axis=-1)
 
     def _moved(self, keypoints, matrix, flip):
         keypoints = np.reshape(keypoints, (-1, len(self.skeleton), 3)).astype("float32")

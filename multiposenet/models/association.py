@@ -44,8 +44,8 @@ class FindPeaks(_Float32Layer):
         heights, cells = ops.top_k(ops.concatenate([strength, spare], axis=-1), self.max_peaks)
         cells = ops.minimum(cells, rows * columns - 1)
         row, column = cells // columns, cells % columns
-        x = _refined(flat, cells, column, columns, step=1)
-        y = _refined(flat, cells, row, rows, step=columns)
+        x = vertex(flat, cells, column, columns, step=1)
+        y = vertex(flat, cells, row, rows, step=columns)
         points = ops.stack([x, y], axis=-1) * self.stride + (self.stride - 1) / 2
         found = ops.expand_dims(heights > 0, -1)
         return ops.where(found, ops.concatenate([points, ops.expand_dims(heights, -1)], axis=-1), 0.0)
@@ -210,7 +210,7 @@ def _first_best(values):
     return ops.top_k(values, 1)[1]
 
 
-def _refined(flat, cells, place, size, step):
+def vertex(flat, cells, place, size, step):
     """Vertex, in cells along one axis, of the parabola through a peak and its neighbours `step` apart in `flat`.
 
     At the border the one neighbour stands for both, so that the peak stays in the middle of its cell.

@@ -16,6 +16,9 @@ from multiposenet.models.keypoint_subnet import BilinearUpsampling
 class HalfPicture(layers.Layer):
     """(batch, h, w, 3) RGB 0..255 -> float32 of half the size by averaging, grey below and to the right up to multiples of 32."""
 
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+
     def call(self, image):
         half = ops.average_pool(ops.cast(image, "float32"), 2, strides=2)
         height, width = ops.shape(half)[1:3]
@@ -39,9 +42,13 @@ class BlendViews(layers.Layer):
     """
 
     def __init__(self, size_px, margin, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})  # half precision would move the boxes
         self.size_px, self.margin = size_px, margin
         self.upsample = BilinearUpsampling(2, dtype="float32")
+
+    def build(self, input_shapes):
+        self.upsample.build(input_shapes[1])
+        self.built = True
 
     def call(self, inputs):
         whole, half, boxes, scores = inputs

@@ -1,4 +1,4 @@
-"""The four heads as a configuration describes them; training, merging and the whole graph build them here alike."""
+"""The heads as a configuration describes them; training, merging and the whole graph build them here alike."""
 
 import keras
 
@@ -7,7 +7,9 @@ from multiposenet.models.activity import ActivityClassifier
 from multiposenet.models.backbone import Backbone
 from multiposenet.models.fpn import FPN
 from multiposenet.models.keypoint_subnet import KeypointSubnet
+from multiposenet.models.looks import refiner_maps
 from multiposenet.models.prn import PoseResidualNetwork
+from multiposenet.models.refiner import PoseRefiner
 from multiposenet.models.retinanet import RetinaNetHeads
 
 
@@ -41,6 +43,12 @@ def detector_model(backbone, fpn, heads):
     """What a detector weights file holds: [C3, C4, C5] -> regression and classification. The backbone is not in it."""
     features = [keras.Input((None, None, depth), name=f"C{level}") for level, depth in zip((3, 4, 5), backbone.depths[1:])]
     return keras.Model(features, heads(fpn(features)), name="detector")
+
+
+def build_refiner(config):
+    """Refiner of a ModelConfig that has one."""
+    return PoseRefiner(*refiner_maps(config), len(config.skeleton), config.refiner_filters, config.refiner_blocks,
+                       config.refiner_grid, config.refiner_margin)
 
 
 def build_prn(config):

@@ -7,9 +7,10 @@ from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.models.activity import PoseVector
 from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
-from multiposenet.models.half_view import BlendViews, HalfPicture
-from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_model, detector_parts,
-                                       keypoint_parts, keypoints_model)
+from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_model,
+                                       detector_parts, keypoint_parts, keypoints_model)
+from multiposenet.models.looks import look_for_joints
+from multiposenet.models.refiner import ReadJoints
 from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
 
 
@@ -40,7 +41,7 @@ class MultiPoseNet(keras.Model):
     - activities (batch, n, classes): probabilities
     - count (batch,): people found
 
-    `dense` (pixels -> heatmaps, boxes, scores) and `people` (those -> the rest) can be called alone, since test-time
+    `dense` (pixels -> heatmaps, boxes, scores, and what a refiner sees) and `people` (those -> the rest) can be called alone, since test-time
     augmentation averages heatmaps in between. `people` takes any number of boxes.
 
     Args:
@@ -56,11 +57,13 @@ class MultiPoseNet(keras.Model):
         heads = {"keypoints": keypoints_model(backbone, keypoint_fpn, subnet),
                  "detector": detector_model(backbone, detection_fpn, retinanet),
                  "prn": build_prn(config), "activity": build_activity(config)}
+        if config.refiner_filters:
+            heads["refiner"] = build_refiner(config)
 
         image = keras.Input((None, None, 3), name="image")
         dense = keras.Model(image, _dense(config, image, backbone, keypoint_fpn, subnet, heads["detector"]), name="dense")
         found = {key: keras.Input((None, *tensor.shape[2:]), name=key) for key, tensor in dense.output.items()}
-        people = keras.Model(found, _people(config, found, heads["prn"], heads["activity"]), name="people")
+        people = keras.Model(found, _people(config, found, heads), name="people")
 
         seen = dense(image)
         super().__init__(image, {"boxes": seen["boxes"], "scores": seen["scores"], **people(seen)}, name=name, **kwargs)
@@ -76,23 +79,25 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
     boxes = DecodeBoxes(name="decode_boxes")([image, raw["regression"]])
     boxes, scores = SelectBoxes(config.score_threshold, config.nms_iou, config.max_candidates, config.max_people,
                                 config.vote_spread, name="select_boxes")([boxes, raw["classification"]])
-    heatmaps = subnet(keypoint_fpn(features))
-    if config.half_view:
-        half = subnet(keypoint_fpn(backbone(HalfPicture(name="half_picture")(image))))
-        heatmaps = BlendViews(config.half_view, config.box_margin, name="blend_views")([heatmaps, half, boxes, scores])
-    return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores}
+    heatmaps, maps = look_for_joints(config, image, features, boxes, scores, backbone, keypoint_fpn, subnet)
+    return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores, **{f"map{i}": seen for i, seen in enumerate(maps)}}
 
 
-def _people(config, found, prn, activity):
+def _people(config, found, heads):
     boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
     joints = len(config.skeleton)
     peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
     grids = PersonGrids(config.grid, config.box_margin, name="person_grids")([boxes, peaks])
-    masses = PerPerson(prn, name="prn_per_person")(grids)
+    masses = PerPerson(heads["prn"], name="prn_per_person")(grids)
     keypoints = AssignJoints(config.grid, config.box_margin, threshold=config.peak_threshold,
                              name="assign")([boxes, scores, peaks, masses, heatmaps])
+    if config.refiner_filters:
+        maps = [found[f"map{i}"] for i in range(len(found) - 3)]
+        logits = heads["refiner"]([*maps, heatmaps, boxes])
+        keypoints = ReadJoints(config.skeleton.sigmas, config.refiner_grid, config.refiner_margin,
+                               name="read_joints")([boxes, logits, keypoints])
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
-    return {"keypoints": keypoints, "activities": PerPerson(activity, name="activity_per_person")(vectors),
+    return {"keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),
             "count": CountPeople(name="count")(scores)}
 
 

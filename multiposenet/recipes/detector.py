@@ -9,9 +9,8 @@ from multiposenet.codecs import anchors
 from multiposenet.data.detection import DetectionSource
 from multiposenet.data.sets import read_sets
 from multiposenet.drawing import draw_boxes
-from multiposenet.errors import UserError
 from multiposenet.losses import FocalLoss, SmoothL1Loss
-from multiposenet.models.heads import build_backbone, detector_model, detector_parts, keypoint_parts, keypoints_model
+from multiposenet.models.heads import detector_model, detector_parts
 from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
 
 DRAWN = 4  # pictures that TensorBoard shows
@@ -26,9 +25,9 @@ def build(config):
         from the backbone's features.
 
     Raises:
-        UserError: the keypoint run is not named, not there, or of another backbone.
+        UserError: see `weights.keypoints_to_stand_on`.
     """
-    backbone = load_backbone(config)
+    backbone = weights.keypoints_to_stand_on(config, weights.BACKBONE).get_layer("backbone")
     backbone.trainable = False  # the keypoint head stands on it too
     head = detector_model(backbone, *detector_parts(config.model, backbone))
     if config.train.init:
@@ -36,29 +35,6 @@ def build(config):
     image = keras.Input((None, None, 3), name="image")
     features = backbone(image, training=False)
     return keras.Model(image, head(features[1:]), name="detector_training"), head, backbone
-
-
-def load_backbone(config):
-    """The backbone as the keypoint run `train.keypoints` left it.
-
-    Raises:
-        UserError: see `build`.
-    """
-    if not config.train.keypoints:
-        raise UserError("train.keypoints is not set: the detector needs the run folder of train_keypoints.py, whose "
-                        "backbone it stands on")
-    manifest, file = weights.read_manifest("keypoints", config.train.keypoints)
-    theirs = manifest["config"].model
-    for field in weights.BACKBONE:
-        ours, other = getattr(config.model, field), getattr(theirs, field)
-        if ours != other:
-            raise UserError(f"{file} was trained with model.{field} = {other!r}, this configuration says {ours!r}: "
-                            "the two could never be merged; use the same value")
-    backbone = build_backbone(theirs)
-    weights.load_head("keypoints", keypoints_model(backbone, *keypoint_parts(theirs, backbone)), config.train.keypoints)
-    if weights.backbone_sha256(backbone) != manifest["backbone_sha256"]:
-        raise UserError(f"{file}: its backbone is not the one its manifest names; take both files from one run")
-    return backbone
 
 
 def train(config, workdir, resume=False):
@@ -78,7 +54,7 @@ def train(config, workdir, resume=False):
     shown, targets = (validation or source).sample(DRAWN, config.train.devices)
     metrics = training.fit(model, source, validation, config, workdir, resume,
                            draw=lambda: draw(model, shown, targets["regression"]))
-    weights.save_head("detector", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
+    weights.save_head("detector", head, workdir, config, metrics, backbone_sha256=weights.fingerprint(backbone))
     return metrics
 
 

@@ -64,7 +64,7 @@ def train(config, workdir, resume=False):
     metrics = training.fit(model, source, validation, config, workdir, resume,
                            watch=(lambda: watch_features(backbone, sample)) if backbone.trainable_weights else None,
                            draw=lambda: draw(model, shown, targets["heatmaps"]))
-    weights.save_head("keypoints", head, workdir, config, metrics, backbone_sha256=weights.backbone_sha256(backbone))
+    weights.save_head("keypoints", head, workdir, config, metrics, backbone_sha256=weights.fingerprint(backbone))
     return metrics
 
 

@@ -1,0 +1,194 @@
+"""A second look at each person: joints read from crops of the features, at the person's own scale (docs/refiner.md).
+
+Heatmap peaks are as fine as the picture's cells, however small or large somebody is. Here every person fills the same
+grid, so that joints can be placed exactly and by one person alone, as in two-stage detectors (Mask R-CNN, section 3).
+"""
+
+import keras
+from keras import layers, ops
+
+from multiposenet.codecs import person_window
+from multiposenet.models.association import vertex
+from multiposenet.models.keypoint_subnet import BilinearUpsampling
+
+SIGMA_CELLS = 0.8  # of the target's Gaussian
+AREA_SHARE = 0.53  # of a person in its box: COCO's labels
+STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class PersonCrops(layers.Layer):
+    """[features (batch, h, w, channels), boxes (batch, n, 4) pixels] -> (batch, n, rows, columns, channels).
+
+    Bilinear, and averaged where a cell of the crop is wider than one of the features; zeros beyond the picture. Two
+    matrix products, which every backend and exporter has.
+
+    Args:
+        stride: pixels per cell of the features.
+        grid: rows, columns.
+        margin: share of its sides by which a box is widened.
+    """
+
+    def __init__(self, stride, grid, margin, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # half precision would move the boxes
+        self.stride, self.grid, self.margin = stride, tuple(grid), margin
+
+    def call(self, inputs):
+        features, boxes = inputs
+        corner, sides = person_window.corner_and_sides(boxes, self.margin)
+        down, across = (ops.cast(self._matrix(corner[..., i], sides[..., i], self.grid[1 - i], ops.shape(features)[2 - i]),
+                                 features.dtype) for i in (1, 0))
+        rows = ops.einsum("bnih,bhwc->bniwc", down, features)
+        return ops.einsum("bnjw,bniwc->bnijc", across, rows)
+
+    def _matrix(self, corner, side, cells, length):
+        """(batch, n, cells, length): the shares of the features' cells in each cell of the crop, along one axis."""
+        places = (corner[..., None] + side[..., None] * (ops.arange(cells, dtype="float32") + 0.5) / cells) / self.stride - 0.5
+        reach = ops.maximum(side / cells / self.stride, 1.0)[..., None, None]
+        distances = ops.abs(places[..., None] - ops.arange(length, dtype="float32")) / reach
+        return ops.maximum(1 - distances, 0.0) / reach
+
+    def compute_output_shape(self, input_shapes):
+        features, boxes = input_shapes
+        return *boxes[:2], *self.grid, features[-1]
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride, "grid": self.grid, "margin": self.margin}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class PoseRefiner(keras.Model):
+    """[features..., heatmaps, boxes (batch, n, 4)] -> logits (batch, n, rows, columns, K) float32, each joint's of one softmax.
+
+    Args:
+        strides, depths: pixels per cell and channels of each of the features; the last ones are the heatmaps'.
+        joints: K.
+        filters: of every convolution; half as many of each of the features enter a crop.
+        blocks: residual blocks at half the grid's resolution, where they see the whole person.
+        grid: rows, columns, even.
+        margin: share of its sides by which a box is widened.
+    """
+
+    def __init__(self, strides, depths, joints, filters=64, blocks=4, grid=(28, 20), margin=0.15, name="refiner", **kwargs):
+        def conv(x, kernel, name, strides=1, relu=True):
+            x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=name)(x)
+            x = layers.BatchNormalization(name=f"{name}_bn")(x)
+            return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+        maps = [keras.Input((None, None, depth), name=f"map{i}") for i, depth in enumerate(depths)]
+        boxes = keras.Input((None, 4), name="boxes")
+        thin = [layers.Conv2D(filters // 2, 1, name=f"thin{i}")(features) for i, features in enumerate(maps[:-1])]
+        crops = [PersonCrops(stride, grid, margin, name=f"crops{i}")([features, boxes])
+                 for i, (stride, features) in enumerate(zip(strides, [*thin, maps[-1]]))]
+        people = MergePeople(name="merge_people")(layers.Concatenate(name="crops")(crops))
+        fine = conv(people, 1, "fine")
+        x = conv(fine, 3, "coarse", strides=2)
+        for i in range(1, blocks + 1):
+            inner = conv(conv(x, 3, f"block{i}a"), 3, f"block{i}b", relu=False)
+            x = layers.ReLU(name=f"block{i}_relu")(layers.Add(name=f"block{i}")([x, inner]))
+        x = BilinearUpsampling(2, name="upsampled")(x)
+        x = conv(layers.Concatenate(name="both")([x, fine]), 1, "joined")
+        x = layers.ReLU(name="last_relu")(layers.BatchNormalization(name="last_bn")(
+            layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name="last")(x)))
+        logits = layers.Conv2D(joints, 1, dtype="float32", name="logits")(x)
+        super().__init__([*maps, boxes], SplitPeople(name="split_people")([logits, boxes]), name=name, **kwargs)
+        self.arguments = dict(strides=list(strides), depths=list(depths), joints=joints, filters=filters, blocks=blocks,
+                              grid=tuple(grid), margin=margin)
+
+    def get_config(self):
+        return {**self.arguments, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class MergePeople(layers.Layer):
+    """(batch, n, ...) -> (batch n, ...)"""
+
+    def call(self, x):
+        return ops.reshape(x, (-1, *x.shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class SplitPeople(layers.Layer):
+    """[(batch n, ...), boxes (batch, n, 4)] -> (batch, n, ...) float32"""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs):
+        x, boxes = inputs
+        return ops.reshape(x, (*ops.shape(boxes)[:2], *x.shape[1:]))
+
+    def compute_output_shape(self, input_shapes):
+        x, boxes = input_shapes
+        return (*boxes[:2], *x[1:])
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class RefinerLoss(keras.losses.Loss):
+    """Cross-entropy between each joint's cells and a Gaussian at its place; the mean over labelled joints.
+
+    `y_true` is (batch, n, K, 3) of `codecs.person_window.encode`, `y_pred` the logits of `PoseRefiner`.
+    """
+
+    def __init__(self, name="refiner", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        y_true, (rows, columns) = ops.cast(y_true, "float32"), y_pred.shape[2:4]
+        across, down = (-ops.square(ops.arange(cells, dtype="float32")[:, None] - y_true[:, :, None, :, i])
+                        / (2 * SIGMA_CELLS ** 2) for i, cells in ((0, columns), (1, rows)))
+        target = ops.softmax(down, axis=2)[:, :, :, None] * ops.softmax(across, axis=2)[:, :, None]
+        spread = ops.logsumexp(y_pred, axis=(2, 3), keepdims=True)
+        losses = ops.sum(target * (spread - y_pred), axis=(2, 3))
+        return ops.sum(losses * y_true[..., 2]) / ops.maximum(ops.sum(y_true[..., 2]), 1.0)
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class ReadJoints(layers.Layer):
+    """[boxes (batch, n, 4), logits (batch, n, rows, columns, K), poses (batch, n, K, 3)] -> poses (batch, n, K, 3).
+
+    A joint goes where its expected similarity (OKS of that joint) is highest, and is as sure as that; its score is the
+    geometric mean of that and of its score in `poses`, which are those of `AssignJoints`. Joints that score 0 there keep 0.
+
+    Args:
+        sigmas: OKS' of each joint.
+        grid: rows, columns.
+        margin: share of its sides by which a box is widened.
+    """
+
+    def __init__(self, sigmas, grid, margin, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.sigmas, self.grid, self.margin = [float(sigma) for sigma in sigmas], tuple(grid), margin
+
+    def call(self, inputs):
+        boxes, logits, poses = inputs
+        rows, columns = self.grid
+        shape = (*ops.shape(boxes)[:2], len(self.sigmas))
+        places = ops.softmax(ops.reshape(ops.transpose(logits, (0, 1, 4, 2, 3)), (*shape, rows * columns)))
+        down, across = self._similarity(boxes, 1), self._similarity(boxes, 0)
+        expected = ops.matmul(ops.matmul(down, ops.reshape(places, (*shape, rows, columns))), across)
+        expected = ops.reshape(expected, (*shape, rows * columns))
+        surest, best = ops.top_k(expected, 1)
+        cells = ops.concatenate([vertex(expected, best, best % columns, columns, step=1),
+                                 vertex(expected, best, best // columns, rows, step=columns)], axis=-1)
+        points = person_window.decode(boxes, cells, self.grid, self.margin)
+        scores = ops.sqrt(ops.clip(surest, 0.0, 1.0) * poses[..., 2:])
+        return ops.where(poses[..., 2:] > 0, ops.concatenate([points, scores], axis=-1), poses)
+
+    def _similarity(self, boxes, axis):
+        """(batch, n, K, cells, cells): OKS of each joint between the cells along one axis of each window."""
+        sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1.0)
+        cells = self.grid[1 - axis]
+        size = ops.sqrt(AREA_SHARE * sides[..., 1 - axis] / sides[..., axis]) * cells / (1 + 2 * self.margin)  # in cells
+        reach = 2 * STRICTNESS * ops.array(self.sigmas, "float32") * size[..., None]
+        distances = ops.arange(cells, dtype="float32")[:, None] - ops.arange(cells, dtype="float32")
+        return ops.exp(-0.5 * ops.square(distances / reach[..., None, None]))
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[2]
+
+    def get_config(self):
+        return {**super().get_config(), "sigmas": self.sigmas, "grid": self.grid, "margin": self.margin}

@@ -14,7 +14,7 @@ import numpy as np
 
 import multiposenet
 from multiposenet import registry
-from multiposenet.config import HEADS, Config, changed_model, parse_config
+from multiposenet.config import HEADS, Config, ModelConfig, changed_model, parse_config
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
@@ -213,10 +213,9 @@ def merge(paths, output, half=False, base=None, overrides=()):
     if not str(output).endswith(".keras"):
         raise UserError(f"{output}: the merged model's name must end in .keras")
     paths = {head: path for head, path in paths.items() if path}
-    if "keypoints" not in paths and not base:
-        raise UserError("no weights of keypoints: name their run, or a merged model to take them from")
     old = load_pretrained(base) if base else None
-    wanted = read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths else old.config
+    wanted = (read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths
+              else old.config if old else ModelConfig())
     heads = [head for head in HEADS if head in paths or head in changed_model(wanted, overrides).heads]
     if missing := [head for head in heads if head not in paths and head not in (old.heads if old else ())]:
         raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from"

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     keras.utils.set_random_seed(0)
     backbone = build_backbone(config.model)
     head = keypoints_model(backbone, *keypoint_parts(config.model, backbone))
-    weights.save_head("keypoints", head, folder / "run", config, {}, backbone_sha256=weights.backbone_sha256(backbone))
+    weights.save_head("keypoints", head, folder / "run", config, {}, backbone_sha256=weights.fingerprint(backbone))
     return folder
 
 
@@ -66,7 +66,7 @@ def test_only_pyramid_and_heads_are_trained(folder):
 ])
 def test_a_keypoint_run_that_does_not_fit_is_refused(folder, override, message):
     with pytest.raises(UserError, match=message):
-        detector.load_backbone(tiny(folder, override))
+        detector.build(tiny(folder, override))
 
 
 def test_found_boxes_are_drawn_over_those_to_find():

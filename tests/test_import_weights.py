@@ -124,7 +124,8 @@ def test_same_boxes_after_import_training_and_merge(theirs, imported, tmp_path):
              "prn": build_prn(config.model), "activity": build_activity(config.model)}
     for head, model in heads.items():
         (tmp_path / head).mkdir()
-        weights.save_head(head, model, tmp_path / head, config, {}, ENCODER, weights.backbone_sha256(backbone))
+        weights.save_head(head, model, tmp_path / head, config, {}, encoder=ENCODER,
+                          backbone_sha256=weights.fingerprint(backbone))
     merged = weights.merge({**{head: tmp_path / head for head in heads}, "detector": folder}, tmp_path / "all.keras")
     picture = noisy_pictures([0], (HEIGHT, WIDTH))
     found = merged.dense.predict_on_batch(picture)

@@ -8,7 +8,7 @@ import pytest
 from multiposenet import weights
 from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.commands.merge import main as merge_main
-from multiposenet.config import HEADS, load_config, preset_model
+from multiposenet.config import load_config, preset_model
 from multiposenet.errors import UserError
 from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.models.heads import build_prn
@@ -23,12 +23,11 @@ def originals(tiny_model, tmp_path_factory):
     """A run folder for each head, all of one model."""
     folder = tmp_path_factory.mktemp("runs")
     config = load_config(None, [f"model={json.dumps(TINY)}"])
-    sha = weights.backbone_sha256(tiny_model.dense.get_layer("backbone"))
-    for head in HEADS:
+    sha = weights.fingerprint(tiny_model.dense.get_layer("backbone"))
+    stands_on = {"keypoints": dict(backbone_sha256=sha), "detector": dict(backbone_sha256=sha), "prn": dict(encoder=ENCODER)}
+    for head, model in tiny_model.heads.items():
         (folder / head).mkdir()
-        weights.save_head(head, tiny_model.heads[head], folder / head, config, {"loss": 1.0},
-                          encoder=ENCODER if head == "prn" else None,
-                          backbone_sha256=sha if head in ("keypoints", "detector") else None)
+        weights.save_head(head, model, folder / head, config, {"loss": 1.0}, **stands_on.get(head, {}))
     return folder
 
 
@@ -36,7 +35,7 @@ def originals(tiny_model, tmp_path_factory):
 def runs(originals, tmp_path):
     """A copy to damage: dict head -> run folder."""
     shutil.copytree(originals, tmp_path, dirs_exist_ok=True)
-    return {head: tmp_path / head for head in HEADS}
+    return {head.name: head for head in tmp_path.iterdir()}
 
 
 def edit(file, change):
@@ -63,7 +62,7 @@ def test_heads_that_are_not_named_come_from_a_merged_model(runs, tiny_model, tmp
     assert merge_main(["--prn", str(runs["prn"]), "--base", str(tmp_path / "base.keras"),
                        "--output", str(tmp_path / "all.keras")]) == 0
     merged = weights.load_model(tmp_path / "all.keras")
-    for head in HEADS:
+    for head in tiny_model.heads:
         expected = prn if head == "prn" else tiny_model.heads[head]
         for ours, theirs in zip(merged.heads[head].get_weights(), expected.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)

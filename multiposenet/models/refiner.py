@@ -45,8 +45,8 @@ class PersonCrops(layers.Layer):
         """(batch, n, cells, length): the shares of the features' cells in each cell of the crop, along one axis."""
         places = (corner[..., None] + side[..., None] * (ops.arange(cells, dtype="float32") + 0.5) / cells) / self.stride - 0.5
         reach = ops.maximum(side / cells / self.stride, 1.0)[..., None, None]
-        distances = ops.abs(places[..., None] - ops.arange(length, dtype="float32")) / reach
-        return ops.maximum(1 - distances, 0.0) / reach
+        shares = ops.maximum(1 - ops.abs(places[..., None] - ops.arange(length, dtype="float32")) / reach, 0.0)
+        return shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-6)
 
     def compute_output_shape(self, input_shapes):
         features, boxes = input_shapes

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from multiposenet.config import preset_model
+from multiposenet.models.heads import build_refiner
 from multiposenet.models.summary import count_flops, format_table, summarise
 
 
@@ -19,12 +20,27 @@ def test_flops_of_known_layers():
 
 
 def test_lite_is_small():
-    rows = {name: (parameters, flops) for name, parameters, flops in summarise(preset_model("lite"))}
-    assert sum(flops for _, flops in rows.values()) < 13e9
+    rows = {name: (parameters, flops) for name, parameters, flops in summarise(preset_model("lite"))[0]}
+    assert sum(flops for _, flops in rows.values()) < 13.5e9
     parameters, flops = rows["half_picture"]
     assert not parameters and 0.2 < flops / sum(rows[name][1] for name in ("backbone", "keypoint_fpn", "keypoint_subnet")) < 0.35
     assert sum(parameters for name, (parameters, _) in rows.items() if name != "prn") < 10e6
-    assert "once a picture" in format_table("lite", summarise(preset_model("lite"), 64))
+    assert "once a picture" in format_table("lite", *summarise(preset_model("lite"), 64))
+
+
+def test_a_refiner_is_counted_once_a_picture_and_once_a_person():
+    with_one, without = (preset_model("lite").model_copy(update={"refiner_filters": filters}) for filters in (8, 0))
+    (rows, people), (plain, two) = summarise(with_one, 128), summarise(without, 128)
+    assert (people, two) == (3, 2) and len(rows) == len(plain) + 2
+    parameters = build_refiner(with_one).count_params()
+    assert sum(row[1] for row in rows) - sum(row[1] for row in plain) == parameters
+    thin = 2 * 4 * sum(64 * (128 // stride) ** 2 for stride in (4, 8, 16, 32, 8, 64))  # 1 x 1 convolutions
+    assert next(flops for name, _, flops in rows if name == "refiner's features") == thin
+    crops = sum(28 * side * channels * (side + 20) for side, channels in
+                ((32, 4), (16, 4), (8, 4), (4, 4), (16, 4), (2, 4), (32, 18)))
+    cells, quarter = 28 * 20, 14 * 10
+    inner = cells * (42 + 16) * 8 + 9 * 9 * 64 * quarter + cells * (9 * 8 + 64) + cells * 8 * 17
+    assert rows[-1][0] == "refiner" and rows[-1][2] == 2 * (crops + inner)
 
 
 @pytest.mark.parametrize("backbone, parameters", [("resnet101", 42_658_176), ("resnet152", 58_370_944)])

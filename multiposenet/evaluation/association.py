@@ -11,8 +11,8 @@ from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Person
 
-# Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does, "reference greedy" what the public
-# code does; the last asks no PRN. In the grids of those of `ALIKE` every peak is of one height.
+# Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does before any refiner, "reference greedy"
+# what the public code does; the last asks no PRN. In the grids of those of `ALIKE` every peak is of one height.
 METHODS = {
     "PRN (ours)": {},
     "- one peak for one person": dict(unique=True),

@@ -12,7 +12,7 @@ def summaries(names, size=480):
     with quiet_tensorflow():
         from multiposenet.models.summary import format_table, summarise
     for name, config in configs.items():
-        print(format_table(f"{name} at {size} x {size}", summarise(config, size)) + "\n")
+        print(format_table(f"{name} at {size} x {size}", *summarise(config, size)) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,33 +7,48 @@ import keras
 import numpy as np
 
 from multiposenet.models.half_view import HalfPicture
-from multiposenet.models.heads import (build_activity, build_backbone, build_prn, detector_parts, keypoint_parts,
-                                       keypoints_model)
+from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_parts,
+                                       keypoint_parts, keypoints_model)
+from multiposenet.models.refiner import PersonCrops
 
-COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)  # all else is below one per cent
+COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense,
+           PersonCrops)  # all else is below one per cent
 
 
 def count_flops(model, inputs):
     """Multiplications and additions of one call, by running it: every convolution and dense layer counts
-    2 x kernel size x output positions, however often it is shared.
+    2 x kernel size x output positions, however often it is shared; the crops' two matrix products likewise.
     """
     total = 0
 
-    def count(layer, output):
+    def count(layer, inputs, output):
         nonlocal total
-        if isinstance(layer, keras.layers.DepthwiseConv2D):
-            per_cell = np.prod(layer.kernel.shape)
-        else:
-            per_cell = np.prod(layer.kernel.shape[:-1]) * output.shape[-1]
-        total += 2 * int(per_cell) * int(np.prod(output.shape[:-1]))
+        total += 2 * _multiplications(layer, inputs, output)
 
     with _watched(count):
         model(inputs, training=False)
     return total
 
 
+def _multiplications(layer, inputs, output):
+    cells = int(np.prod(output.shape[:-1]))
+    if isinstance(layer, PersonCrops):
+        rows, columns, channels = output.shape[2:]
+        height, width = inputs[0].shape[1:3]
+        return cells // columns * width * channels * (height + columns)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return int(np.prod(layer.kernel.shape)) * cells
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return int(np.prod(layer.depthwise_kernel.shape) + np.prod(layer.pointwise_kernel.shape)) * cells
+    return int(np.prod(layer.kernel.shape[:-1])) * output.shape[-1] * cells
+
+
 def summarise(config, size=480):
-    """Rows (part, parameters, FLOPs) of a ModelConfig at `size` x `size` pixels; PRN and activity for one person."""
+    """Rows (part, parameters, FLOPs) of a ModelConfig at `size` x `size` pixels; the last ones are once a person.
+
+    Returns:
+        (rows, number of those that are once a person).
+    """
     backbone = build_backbone(config)
     keypoint_fpn, subnet = keypoint_parts(config, backbone)
     detection_fpn, heads = detector_parts(config, backbone)
@@ -48,12 +63,26 @@ def summarise(config, size=480):
     if config.half_view:
         look = keypoints_model(backbone, keypoint_fpn, subnet)
         rows.insert(-2, ("half_picture", 0, count_flops(look, HalfPicture()(picture))))
-    return rows
+    if not config.refiner_filters:
+        return rows, 2
+    refiner, (picture_flops, person_flops) = build_refiner(config), _refiner_flops(config, size)
+    thin = sum(layer.count_params() for layer in refiner.layers if layer.name.startswith("thin"))
+    rows.insert(-2, ("refiner's features", thin, picture_flops))
+    return [*rows, ("refiner", refiner.count_params() - thin, person_flops)], 3
 
 
-def format_table(title, rows):
-    """The rows as text, with the sum of what runs once a picture and of what runs once a person."""
-    picture, person = rows[:-2], rows[-2:]
+def _refiner_flops(config, size):
+    """Of the refiner: once a picture, once a person."""
+    refiner = build_refiner(config)
+    strides, depths = refiner.arguments["strides"], refiner.arguments["depths"]
+    maps = [np.zeros((1, *[-(-size // stride)] * 2, depth), "float32") for stride, depth in zip(strides, depths)]
+    one, two = (count_flops(refiner, [*maps, np.ones((1, people, 4), "float32")]) for people in (1, 2))
+    return 2 * one - two, two - one
+
+
+def format_table(title, rows, people):
+    """The rows as text, with the sum of what runs once a picture and of what runs once a person, the last `people` rows."""
+    picture, person = rows[:-people], rows[-people:]
     lines = [title, f"{'part':24}{'parameters':>14}{'GFLOP':>10}"]
     for name, group in (("once a picture", picture), ("once a person", person)):
         group = [*group, (f"= {name}", sum(row[1] for row in group), sum(row[2] for row in group))]
@@ -63,11 +92,11 @@ def format_table(title, rows):
 
 @contextlib.contextmanager
 def _watched(count):
-    """Inside, `count(layer, output)` hears of every call of a counted layer."""
+    """Inside, `count(layer, inputs, output)` hears of every call of a counted layer."""
     def watching(call):
-        def watched(self, *args, **kwargs):
-            output = call(self, *args, **kwargs)
-            count(self, output)
+        def watched(self, inputs, *args, **kwargs):
+            output = call(self, inputs, *args, **kwargs)
+            count(self, inputs, output)
             return output
         return watched
 

@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 import multiposenet
 from multiposenet.engines import CONTRACT, LITERT_METADATA
@@ -44,7 +43,7 @@ def export(model, output, form="onnx", size=None, calibration=None):
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix="exporting") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tf2onnx about NumPy, and of TensorFlow about its own converter
-            write(Exported(model), Path(folder) / output.name, signature, metadata(model))
+            write(model, Path(folder) / output.name, signature, metadata(model))
             if calibration:
                 _to_int8(Path(folder) / output.name, calibration)
             for part in sorted(Path(folder).iterdir()):
@@ -60,31 +59,6 @@ def metadata(model):
                 config=model.config.model_dump_json(), joints=json.dumps(skeleton.joints),
                 limbs=json.dumps(skeleton.limb_indices), activities=json.dumps(model.config.activities),
                 weights_sha256=fingerprint(model))
-
-
-class Exported(keras.Model):
-    """A `MultiPoseNet` whose second half looks only at the places that people fill, and at one at least.
-
-    Keras' other backends need as many at every call. With 17 of 50 filled, ONNX Runtime is done a sixth sooner.
-    Outputs as before, but activities are zeros beyond `count`.
-    """
-
-    def __init__(self, model):
-        super().__init__(name=model.name)
-        self.whole, self.built = model, True
-
-    def call(self, image):
-        seen = self.whole.dense(image)
-        places, most = seen["scores"].shape[1], tf.reduce_max(tf.math.count_nonzero(seen["scores"], axis=1, dtype="int32"))
-        most = tf.maximum(most, 1)
-        found = self.whole.people({**seen, "boxes": seen["boxes"][:, :most], "scores": seen["scores"][:, :most]})
-
-        def padded(x):
-            x = tf.pad(x, [[0, 0], [0, places - most], *[[0, 0]] * (len(x.shape) - 2)])
-            return tf.ensure_shape(x, (None, places, *x.shape[2:]))
-
-        return {"boxes": seen["boxes"], "scores": seen["scores"], "keypoints": padded(found["keypoints"]),
-                "activities": padded(found["activities"]), "count": found["count"]}
 
 
 def _check(output, form, size, suffix, packages):
@@ -144,7 +118,8 @@ def _write_openvino(model, path, signature, properties):
 
 
 def _write_litert(model, path, signature, properties):
-    model.whole.export(str(path), format="litert", verbose=False, input_signature=signature)  # all its sizes are fixed
+    fixed = keras.Model(model.inputs, model.output)  # as many places at every call
+    fixed.export(str(path), format="litert", verbose=False, input_signature=signature)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(LITERT_METADATA, json.dumps(properties))
 

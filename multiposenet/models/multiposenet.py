@@ -38,7 +38,7 @@ class MultiPoseNet(keras.Model):
     - boxes (batch, n, 4): x1, y1, x2, y2 in pixels, best first, zeros beyond `count`
     - scores (batch, n)
     - keypoints (batch, n, K, 3): x, y in pixels, score
-    - activities (batch, n, classes): probabilities
+    - activities (batch, n, classes): probabilities; of no meaning beyond `count`
     - count (batch,): people found
 
     `dense` (pixels -> heatmaps, boxes, scores, and what a refiner sees) and `people` (those -> the rest) can be called alone, since test-time
@@ -68,6 +68,13 @@ class MultiPoseNet(keras.Model):
         seen = dense(image)
         super().__init__(image, {"boxes": seen["boxes"], "scores": seen["scores"], **people(seen)}, name=name, **kwargs)
         self.config, self.heads, self.dense, self.people = config, heads, dense, people
+
+    def call(self, inputs, training=None, mask=None):
+        if keras.backend.backend() != "tensorflow":
+            return super().call(inputs, training=training, mask=mask)
+        from multiposenet.models.filled_places import find_people
+
+        return find_people(self, inputs)
 
     def get_config(self):
         return {"config": self.config.model_dump(mode="json"), "name": self.name}

@@ -9,7 +9,7 @@ from multiposenet.codecs import peaks as codec
 from multiposenet.codecs import person_grid
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.geometry import Letterbox
-from multiposenet.prediction import Person
+from multiposenet.prediction import Person, run_model
 
 # Name -> arguments of `codecs.peaks.assign_joints`. The first is what the graph does before any refiner, "reference greedy"
 # what the public code does; the last asks no PRN. In the grids of those of `ALIKE` every peak is of one height.
@@ -59,6 +59,19 @@ def scenes(predictor, picture, pixels):
     return {f"{box_kind} boxes, {joint_kind} joints": replace(boxes, peaks=joints.peaks, heatmaps=found.heatmaps)
             for box_kind, boxes in (("true", true), ("found", found))
             for joint_kind, joints in (("true", true), ("found", found))}
+
+
+def refined(predictor, picture, pixels):
+    """Dict title, as `scenes` has them, -> list of `Person`: what the graph makes of true and of found boxes, refiner included."""
+    dense, letterbox = predictor.see(pixels)
+    true = true_scene(picture, len(predictor.skeleton), letterbox)
+    people = {}
+    for kind, boxes, scores in (("true", true.boxes[None], true.scores[None]), ("found", dense["boxes"], dense["scores"])):
+        if boxes.shape[1]:
+            seen = {**dense, "boxes": boxes.astype("float32"), "scores": scores}
+            people[f"{kind} boxes, found joints"] = predictor.people({**seen, **run_model(predictor.model.people, seen)},
+                                                                     letterbox, pixels.shape)
+    return people
 
 
 def found_scene(predictor, pixels):

@@ -96,12 +96,15 @@ class ModelTables(ResultsTables, PrnTables):
         return self._records
 
     def association(self):
-        """{true, found} boxes x {true, found} joints x ways to bring them together: keypoint AP."""
+        """{true, found} boxes x {true, found} joints x ways to bring them together: keypoint AP; last what a refiner makes of it."""
         records = {}
         for picture, pixels in self._pictures():
             for title, scene in association.scenes(self.predictor, picture, pixels).items():
                 for method, people in association.poses(self.prn_model, self.config, scene).items():
                     records.setdefault(method, {}).setdefault(title, []).extend(_as_records(picture, people))
+            if self.config.refiner_filters:
+                for title, people in association.refined(self.predictor, picture, pixels).items():
+                    records.setdefault("PRN (ours), then the refiner", {}).setdefault(title, []).extend(_as_records(picture, people))
         return {"association, keypoint AP": {
             method: {title: self.truth.figures(found, "keypoints")["AP"] for title, found in columns.items()}
             for method, columns in records.items()}}

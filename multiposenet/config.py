@@ -209,7 +209,7 @@ class Config(Section):
 PRESETS = {
     "r50": {},
     "lite": dict(backbone="mobilenetv2", preprocessing="torch", fpn_channels=64, subnet_filters=32, fusion_filters=64,
-                 head_filters=48, head_depth=3, refiner_filters=64, prn_hidden=96, activity_units=(1024, 256), fpn_context=4, half_view=200,
+                 head_filters=48, head_depth=3, prn_hidden=96, activity_units=(1024, 256), fpn_context=4, half_view=200,
                  activity_dropout=0.5, activity_limbs=True, subnet_batch_norm=True),
 }
 

@@ -29,8 +29,6 @@ HEADS = {
                   "train.warmup_steps=20", "train.frozen_stages=2"],
     "detector": [f"augment.crop={SIZE}", "augment.scale=[0.9, 1.1]", "train.batch_size=4", "train.epochs=5",
                  "train.learning_rate=0.001"],
-    "refiner": [f"augment.crop={SIZE}", "augment.rotation_deg=0", "augment.scale=[0.9, 1.25]", "augment.person_height=0.62",
-                "augment.shift_px=20", "augment.flip=0", "train.batch_size=4", "train.epochs=3", "train.learning_rate=0.002"],
     "prn": ["train.batch_size=8", "train.epochs=2", "train.learning_rate=0.001", "model.prn_dropout=0"],
     "activity": ["train.batch_size=8", "train.epochs=3", "train.steps_per_epoch=100", "train.learning_rate=0.001",
                  "activity.folds=0"],
@@ -56,7 +54,7 @@ def folder(tmp_path_factory):
 def model(folder):
     """The merged model, trained as the README says."""
     for head, settings in HEADS.items():
-        extra = [f"train.keypoints={folder}/keypoints"] if head in ("detector", "refiner") else []
+        extra = [f"train.keypoints={folder}/keypoints"] if head == "detector" else []
         repeat = 1 if head == "activity" else 50  # it balances its classes itself
         extra.append(f"data.sets=[{{annotations: annotations.json, images: images, repeat: {repeat}}}]")
         sets = [part for setting in (f"data.root={folder}", *COMMON, *settings, *extra) for part in ("--set", setting)]

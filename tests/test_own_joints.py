@@ -20,8 +20,6 @@ HEADS = {
     "keypoints": [f"augment.crop={SIZE}", "augment.rotation_deg=0", "augment.scale=[0.9, 1.25]", "augment.person_height=0.62",
                   "augment.shift_px=20", "augment.flip=0", "loss.peak_weight=5", "loss.intermediate=0.2",
                   "train.batch_size=4", "train.epochs=4", "train.frozen_stages=5"],
-    "refiner": [f"augment.crop={SIZE}", "augment.rotation_deg=0", "augment.scale=[0.9, 1.25]", "augment.person_height=0.62",
-                "augment.flip=0", "train.batch_size=4", "train.epochs=1"],
     "prn": ["prn.min_joints=2", "train.batch_size=8", "train.epochs=2", "model.prn_dropout=0"],
     "activity": ["train.batch_size=8", "train.epochs=2", "train.steps_per_epoch=50", "activity.folds=0"],
 }
@@ -55,7 +53,7 @@ def run(function, *arguments):
 def test_five_joints_from_training_to_the_table(folder, capsys):
     for head, settings in HEADS.items():
         source = "annotations: poses.csv" if head == "activity" else "annotations: own.json, images: images, repeat: 50"
-        own = [f"data.root={folder}", f"train.keypoints={folder}/keypoints", f"data.sets=[{{{source}}}]", f"model.skeleton={folder}/own.json"]
+        own = [f"data.root={folder}", f"data.sets=[{{{source}}}]", f"model.skeleton={folder}/own.json"]
         sets = [part for setting in (*own, *COMMON, *settings) for part in ("--set", setting)]
         run(functools.partial(train.train, head, ""), "--workdir", folder / head, *sets)
         assert "start anew" in capsys.readouterr().out

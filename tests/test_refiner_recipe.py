@@ -1,6 +1,7 @@
 """What the refiner trains on, that it learns on a keypoint head which stays as it is, and how it is merged."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from multiposenet.errors import UserError
 from multiposenet.recipes import refiner
 from multiposenet.skeleton import COCO17
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+SHIPPED = Path(weights.__file__).with_name("pretrained") / "refiner"
 MODEL = {**TINY, "refiner_filters": 8, "refiner_blocks": 1, "refiner_grid": [12, 8], "half_view": 50}
 
 
@@ -84,6 +87,12 @@ def test_it_learns_and_leaves_the_keypoint_head_alone(folder, run, tiny_model):
         np.testing.assert_array_equal(ours, theirs)
     manifest, _ = weights.read_manifest("refiner", workdir)
     assert manifest["keypoints_sha256"] == weights.fingerprint(tiny_model.heads["keypoints"])
+
+
+def test_the_shipped_one_fits_the_shipped_weights(tmp_path):
+    merged = weights.merge({"refiner": SHIPPED}, tmp_path / "refined.keras", base="lite")
+    assert merged.config.refiner_filters == load_config(CONFIGS / "refiner_lite.yaml").model.refiner_filters
+    assert merged.config.half_view == weights.load_pretrained("lite").config.half_view
 
 
 @pytest.mark.parametrize("override, message", [

@@ -30,7 +30,7 @@ def build(config):
     """
     model = config.model
     if not model.refiner_filters:
-        raise UserError("model.refiner_filters is 0: this configuration has no refiner; the lite preset's has 64")
+        raise UserError("model.refiner_filters is 0: this configuration has no refiner; configs/refiner_lite.yaml's has 64")
     keypoints = weights.keypoints_to_stand_on(config, weights.FIELDS["keypoints"])
     keypoints.trainable = False
     head = build_refiner(model)

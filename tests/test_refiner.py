@@ -79,7 +79,7 @@ def expected_similarity(box, probabilities, sigma):
 def test_joints_are_read_where_they_are_most_similar():
     rng, sigmas = np.random.default_rng(1), (0.03, 0.1)
     logits = rng.normal(scale=2, size=(1, 2, *GRID, 2)).astype("float32")
-    poses = np.array([[[[1, 2, 0.5], [3, 4, 0.2]], [[5, 6, 0], [7, 8, 0.9]]]], "float32")
+    poses = np.array([[[[-300, 2, 0.5], [3, -400, 0.2]], [[5, 6, 0], [700, 8, 0.9]]]], "float32")  # nowhere near
     read = ops.convert_to_numpy(ReadJoints(sigmas, GRID, MARGIN)([BOXES[None], logits, poses]))[0]
     for i, box in enumerate(BOXES):
         for k, sigma in enumerate(sigmas):
@@ -103,6 +103,19 @@ def test_a_sure_joint_is_read_exactly():
                                                                   poses]))
     found = person_window.encode(BOXES[:1], read[0], GRID, MARGIN)[0, 0]
     np.testing.assert_allclose(found[:2], place, atol=0.06)
+
+
+def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
+    at, place = np.indices(GRID)[::-1].transpose(1, 2, 0), np.array([3.3, 5.8])
+    logits = (-np.square(at - place).sum(-1) / (2 * 1.5 ** 2))[None, None, ..., None].astype("float32")
+    read = ReadJoints((0.1,), GRID, MARGIN)
+    x, y, surest = ops.convert_to_numpy(read([BOXES[None, :1], logits, np.array([[[[0, 0, 1]]]], "float32")]))[0, 0, 0]
+    size = np.sqrt(AREA_SHARE * 40 * 80)
+    for similarity in (0.41, 0.39):
+        away = 0.2 * size * np.sqrt(-2 * np.log(similarity))
+        found = ops.convert_to_numpy(read([BOXES[None, :1], logits, np.array([[[[x + away, y, 0.5]]]], "float32")]))[0, 0, 0]
+        share = 0.5 / (0.5 + surest ** 2) if similarity > 0.4 else 0
+        np.testing.assert_allclose(found[:2], [x + share * away, y], atol=0.01)
 
 
 @pytest.fixture(scope="module", params=[0, 50])

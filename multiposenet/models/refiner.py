@@ -4,6 +4,8 @@ Heatmap peaks are as fine as the picture's cells, however small or large somebod
 grid, so that joints can be placed exactly and by one person alone, as in two-stage detectors (Mask R-CNN, section 3).
 """
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -14,6 +16,7 @@ from multiposenet.models.keypoint_subnet import BilinearUpsampling
 SIGMA_CELLS = 0.8  # of the target's Gaussian
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
 STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
+NEAR = 0.4  # OKS between refiner and peak from which on they mean the same place
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -150,8 +153,9 @@ class RefinerLoss(keras.losses.Loss):
 class ReadJoints(layers.Layer):
     """[boxes (batch, n, 4), logits (batch, n, rows, columns, K), poses (batch, n, K, 3)] -> poses (batch, n, K, 3).
 
-    A joint goes where its expected similarity (OKS of that joint) is highest, and is as sure as that; its score is the
-    geometric mean of that and of its score in `poses`, which are those of `AssignJoints`. Joints that score 0 there keep 0.
+    A joint goes where its expected similarity (OKS of that joint) is highest, and is as sure as that. Where `poses`, those
+    of `AssignJoints`, mean the same place, it goes to the mean of both, weighted by how sure they are: their errors differ.
+    Its score is the geometric mean of both. Joints that score 0 in `poses` stay as they are.
 
     Args:
         sigmas: OKS' of each joint.
@@ -175,8 +179,18 @@ class ReadJoints(layers.Layer):
         cells = ops.concatenate([vertex(expected, best, best % columns, columns, step=1),
                                  vertex(expected, best, best // columns, rows, step=columns)], axis=-1)
         points = person_window.decode(boxes, cells, self.grid, self.margin)
-        scores = ops.sqrt(ops.clip(surest, 0.0, 1.0) * poses[..., 2:])
+        surest = ops.clip(surest, 0.0, 1.0)
+        share = poses[..., 2:] / ops.maximum(poses[..., 2:] + surest, 1e-6)
+        points = ops.where(self._near(boxes, points, poses), points + share * (poses[..., :2] - points), points)
+        scores = ops.sqrt(surest * poses[..., 2:])
         return ops.where(poses[..., 2:] > 0, ops.concatenate([points, scores], axis=-1), poses)
+
+    def _near(self, boxes, points, poses):
+        """(batch, n, K, 1)"""
+        area = AREA_SHARE * ops.prod(ops.maximum(boxes[..., 2:] - boxes[..., :2], 1.0), axis=-1)[..., None]
+        squared = ops.sum(ops.square(points - poses[..., :2]), axis=-1)
+        reach = ops.square(2 * ops.array(self.sigmas, "float32"))
+        return (squared < -2 * math.log(NEAR) * area * reach)[..., None]
 
     def _similarity(self, boxes, axis):
         """(batch, n, K, cells, cells): OKS of each joint between the cells along one axis of each window."""

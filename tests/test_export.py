@@ -116,7 +116,7 @@ def test_int8_is_smaller_and_finds_nearly_the_same(onnx_file, lite, tmp_path):
     engine = load_engine(tmp_path / "int8.onnx")
     assert engine.metadata == {**load_engine(onnx_file).metadata, **engine.metadata}
     ours, theirs = (Predictor(model).predict(photo)[0] for model in (lite, engine))
-    error = 0.1 * np.max(ours.box_xyxy[2:] - ours.box_xyxy[:2])
+    error = 0.15 * np.max(ours.box_xyxy[2:] - ours.box_xyxy[:2])
     np.testing.assert_allclose(theirs.box_xyxy, ours.box_xyxy, atol=error)
     sure = ours.keypoints[:, 2] > 0.3
     np.testing.assert_allclose(theirs.keypoints[sure, :2], ours.keypoints[sure, :2], atol=error)

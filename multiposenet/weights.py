@@ -47,7 +47,7 @@ def save_head(head, model, workdir, config, metrics, **stands_on):
         config: the run's `Config`.
         metrics: dict of figures to keep with the weights.
         stands_on: what must be the same when it is merged: `encoder`, name of the person grids' (PRN); fingerprints:
-            `backbone_sha256` of the backbone (keypoints, detector), `keypoints_sha256` of the keypoint head (that, refiner).
+            `backbone_sha256` of the backbone (keypoints, detector), `keypoints_sha256` of the keypoint head (refiner).
     """
     workdir = Path(workdir)
     manifest = dict(head=head, version=multiposenet.__version__, date=date.today().isoformat(),

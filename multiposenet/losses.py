@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from multiposenet.codecs.anchors import IGNORED, OBJECT
+from multiposenet.devices import batch_count
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -37,10 +38,10 @@ class HeatmapLoss(keras.losses.Loss):
 
 
 def _split_state(y_true):
-    """(batch, A, n + 1) -> targets (batch, A, n), states (batch, A) and the number of object anchors, at least 1."""
+    """(batch, A, n + 1) -> targets (batch, A, n), states (batch, A) and the batch's number of object anchors."""
     y_true = ops.cast(y_true, "float32")
     state = y_true[..., -1]
-    return y_true[..., :-1], state, ops.maximum(ops.sum(ops.cast(state == OBJECT, "float32")), 1.0)
+    return y_true[..., :-1], state, batch_count(ops.sum(ops.cast(state == OBJECT, "float32")))
 
 
 @keras.saving.register_keras_serializable("multiposenet")

@@ -17,6 +17,16 @@ class Adam(keras.optimizers.Adam):
         super().__init__(*args, **kwargs)
         self.slow, self.slow_rate = {self._var_key(variable) for variable in slow}, slow_rate
 
+    def apply(self, grads, trainable_variables=None):
+        """On several devices of TensorFlow the gradients are summed first, so that the whole batch's are clipped."""
+        if keras.backend.backend() == "tensorflow":
+            grads = [gradient for gradient, _ in super()._all_reduce_sum_gradients([(gradient, None) for gradient in grads])]
+        super().apply(grads, trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Keras on TensorFlow would sum only now, after clipping."""
+        return grads_and_vars
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """Where every backend's update passes: once for each rate."""
         for slow, rate in ((False, learning_rate), (True, learning_rate * self.slow_rate)):

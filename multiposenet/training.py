@@ -17,7 +17,7 @@ import numpy as np
 
 from multiposenet.config import load_config, save_config
 from multiposenet.data.batches import Batches, loader_is_done
-from multiposenet.devices import share_batches
+from multiposenet.devices import share_batches, share_statistics
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 from multiposenet.loggers import make_loggers, plateau_state
@@ -35,7 +35,7 @@ def prepare(config):
     """
     keras.utils.set_random_seed(config.train.seed)
     keras.config.set_dtype_policy(config.train.precision)
-    share_batches(config.train.devices, config.train.batch_size)
+    share_batches(config.train)
 
 
 def steps_per_epoch(source, config):
@@ -54,6 +54,7 @@ def compile_model(model, losses, config, steps, loss_weights=None, metrics=None,
                      ema_momentum=train.ema or 0.99, slow=backbone, slow_rate=train.backbone_rate,
                      gradient_accumulation_steps=train.accumulate if train.accumulate > 1 else None)
     compiled = train.jit_compile or keras.backend.backend() == "jax"  # JAX without its compiler crawls
+    share_statistics(model)
     model.compile(optimizer, loss=losses, loss_weights=loss_weights, metrics=metrics, jit_compile=compiled)
 
 
@@ -171,7 +172,7 @@ def _check_same_run(config, before, workdir):
 
 
 def _step(model):
-    return int(model.optimizer.variables[0])  # counts every step; `iterations` only those that move the weights
+    return int(model.optimizer.variables[0].numpy())  # counts every step; `iterations` only those that move the weights
 
 
 def _tty():

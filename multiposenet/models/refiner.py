@@ -10,6 +10,7 @@ import keras
 from keras import layers, ops
 
 from multiposenet.codecs import person_window
+from multiposenet.devices import batch_count
 from multiposenet.models.association import vertex
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
 
@@ -146,7 +147,7 @@ class RefinerLoss(keras.losses.Loss):
         target = ops.softmax(down, axis=2)[:, :, :, None] * ops.softmax(across, axis=2)[:, :, None]
         spread = ops.logsumexp(y_pred, axis=(2, 3), keepdims=True)
         losses = ops.sum(target * (spread - y_pred), axis=(2, 3))
-        return ops.sum(losses * y_true[..., 2]) / ops.maximum(ops.sum(y_true[..., 2]), 1.0)
+        return ops.sum(losses * y_true[..., 2]) / batch_count(ops.sum(y_true[..., 2]))
 
 
 @keras.saving.register_keras_serializable("multiposenet")

@@ -58,7 +58,7 @@ class ModelConfig(Section):
     activity_limbs: bool = False  # the classifier also sees limbs and mirror pairs; False: the article's joints alone
     activity_batch_norm: bool = True
     pose_min_score: float = 0.05  # joints below it count as missing for the activity
-    half_view: Annotated[float, Field(ge=0)] = 0  # px: people so large are looked for at half size as well; 0: not
+    half_view: Annotated[float, Field(ge=0)] = 0  # px: larger people, and their joints, are looked for at half size; 0: one look
     max_people: Positive = 50  # boxes kept per picture
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression
     score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP

@@ -1,7 +1,7 @@
 """A second look at the picture at half its size, for large people (`model.half_view`).
 
-They fill more than a small network sees at once; at half size they do not. It costs a quarter of the first look. Where
-which look counts is up to the boxes: the mean everywhere would blur people of middle size (MODEL_CARD.md).
+They fill more than a small network sees at once; at half size they do not. It costs a quarter of the first look. Which
+look counts is up to a person's size: the mean everywhere would blur people of middle size (MODEL_CARD.md).
 """
 
 import keras
@@ -27,6 +27,43 @@ class HalfPicture(layers.Layer):
     def compute_output_shape(self, input_shape):
         batch, *sides, channels = input_shape
         return batch, *(side and -(-(side // 2) // MULTIPLE) * MULTIPLE for side in sides), channels
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class BoxesOfViews(layers.Layer):
+    """[picture (batch, h, w, 3), of which only the size counts, its boxes (batch, A, 4) and scores (batch, A, 1), boxes
+    (batch, B, 4) and scores (batch, B, 1) of `HalfPicture`] -> boxes (batch, A + B, 4) in pixels of the picture, scores.
+
+    Boxes larger than `size_px` count in the half view alone, others in the whole picture alone; the rest score 0.
+
+    Args:
+        size_px: root of a box's area.
+    """
+
+    def __init__(self, size_px, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.size_px = size_px
+
+    def call(self, inputs):
+        image, boxes, scores, half_boxes, half_scores = inputs
+        height, width = ops.shape(image)[1:3]
+        edge = ops.stack([ops.cast(side, "float32") for side in (width, height, width, height)])
+        half_boxes = ops.minimum(2 * half_boxes, edge)
+        scores = ops.where(self._large(boxes), 0.0, scores)
+        half_scores = ops.where(self._large(half_boxes), half_scores, 0.0)
+        return ops.concatenate([boxes, half_boxes], axis=1), ops.concatenate([scores, half_scores], axis=1)
+
+    def _large(self, boxes):
+        sides = boxes[..., 2:] - boxes[..., :2]
+        return sides[..., :1] * sides[..., 1:] > self.size_px ** 2
+
+    def compute_output_shape(self, input_shapes):
+        batch, *found = input_shapes[1][0], input_shapes[1][1], input_shapes[3][1]
+        total = None if None in found else sum(found)
+        return (batch, total, 4), (batch, total, 1)
+
+    def get_config(self):
+        return {**super().get_config(), "size_px": self.size_px}
 
 
 @keras.saving.register_keras_serializable("multiposenet")

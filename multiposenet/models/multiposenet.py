@@ -9,9 +9,8 @@ from multiposenet.models.activity import PoseVector
 from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_model,
                                        detector_parts, keypoint_parts, keypoints_model)
-from multiposenet.models.looks import look_for_joints
+from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.refiner import ReadJoints
-from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -81,12 +80,9 @@ class MultiPoseNet(keras.Model):
 
 
 def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
-    features = backbone(image)
-    raw = detector(features[1:])
-    boxes = DecodeBoxes(name="decode_boxes")([image, raw["regression"]])
-    boxes, scores = SelectBoxes(config.score_threshold, config.nms_iou, config.max_candidates, config.max_people,
-                                config.vote_spread, name="select_boxes")([boxes, raw["classification"]])
-    heatmaps, maps = look_for_joints(config, image, features, boxes, scores, backbone, keypoint_fpn, subnet)
+    looks = look(config, image, backbone)
+    boxes, scores = look_for_people(config, looks, detector)
+    heatmaps, maps = look_for_joints(config, looks, boxes, scores, keypoint_fpn, subnet)
     return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores, **{f"map{i}": seen for i, seen in enumerate(maps)}}
 
 

@@ -11,7 +11,7 @@ from multiposenet.data.sets import read_sets
 from multiposenet.drawing import draw_people
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_refiner
-from multiposenet.models.looks import look_for_joints
+from multiposenet.models.looks import look, look_for_joints
 from multiposenet.models.refiner import ReadJoints, RefinerLoss
 from multiposenet.prediction import Person
 
@@ -38,7 +38,7 @@ def build(config):
         weights.start_from("refiner", head, config.train.init, model)
     image, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), dtype="float32", name="boxes")
     backbone, fpn, subnet = (keypoints.get_layer(name) for name in ("backbone", "keypoint_fpn", "keypoint_subnet"))
-    heatmaps, maps = look_for_joints(model, image, backbone(image), boxes, ops.ones_like(boxes[..., 0]), backbone, fpn, subnet)
+    heatmaps, maps = look_for_joints(model, look(model, image, backbone), boxes, ops.ones_like(boxes[..., 0]), fpn, subnet)
     return keras.Model({"image": image, "boxes": boxes}, head([*maps, heatmaps, boxes]), name="refiner_training"), head, keypoints
 
 

@@ -144,7 +144,7 @@ class TrainConfig(Section):
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False  # XLA's depthwise convolutions are slow on the CPU
     workers: int = 1
-    devices: Positive = 1  # that share every batch of `batch_size`, evenly; more than one need KERAS_BACKEND=jax
+    devices: Positive = 1  # that share every batch of `batch_size`, evenly (devices.py)
     seed: int = 0
 
 

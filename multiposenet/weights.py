@@ -1,4 +1,4 @@
-"""Weights: a head's file with its manifest, and the merge of all heads into one `.keras` model."""
+"""Weights: a head's file with its manifest, and the merged model's `.keras` file."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ import numpy as np
 
 import multiposenet
 from multiposenet import registry
-from multiposenet.config import HEADS, Config, ModelConfig, changed_model, parse_config
+from multiposenet.config import Config, parse_config
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
 
@@ -193,51 +193,6 @@ def load_prn(source):
     return prn, manifest["config"].model, file
 
 
-def merge(paths, output, half=False, base=None, overrides=()):
-    """Merge the heads' weights into one end-to-end `.keras` file.
-
-    Args:
-        paths: dict head -> run folder or weights file; heads that are missing or None are taken from `base`.
-        output: path of the `.keras` file.
-        half: store the weights in float16; they are loaded as float32 again.
-        base: a merged model's `.keras` file or the name of shipped weights; needed only where `paths` lacks a head.
-        overrides: `model.key=value` settings of the merged model that no weight depends on.
-
-    Raises:
-        UserError: a head from nowhere, a setting that weights depend on, or parts that stand on different backbones or do
-            not fit each other; the files are named.
-    """
-    from multiposenet.codecs.person_grid import ENCODER
-    from multiposenet.models.multiposenet import MultiPoseNet
-
-    if not str(output).endswith(".keras"):
-        raise UserError(f"{output}: the merged model's name must end in .keras")
-    paths = {head: path for head, path in paths.items() if path}
-    old = load_pretrained(base) if base else None
-    wanted = (read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths
-              else old.config if old else ModelConfig())
-    heads = [head for head in HEADS if head in paths or head in changed_model(wanted, overrides).heads]
-    if missing := [head for head in heads if head not in paths and head not in (old.heads if old else ())]:
-        raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from"
-                        + (" (--set model.refiner_filters=0 does without a refiner)" if "refiner" in missing else ""))
-    parts = {head: read_manifest(head, paths[head]) if head in paths else (_manifest_of(old), pretrained_path(base))
-             for head in heads}
-    manifests, files = ({head: part[i] for head, part in parts.items()} for i in (0, 1))
-    _check_backbones(manifests, files)
-    if manifests["prn"]["encoder"] != ENCODER:
-        raise UserError(f"{files['prn']}: trained with person grids {manifests['prn']['encoder']!r}, this version makes "
-                        f"{ENCODER!r}; train the PRN again")
-    model = MultiPoseNet(_overridden(_merged_config(manifests, files), overrides))
-    for head in model.heads:
-        if head in paths:
-            load_head(head, model.heads[head], files[head])
-        else:
-            model.heads[head].set_weights(old.heads[head].get_weights())
-    _check_refiner(model, manifests, files)
-    save_model(model, output, half)
-    return model
-
-
 def save_model(model, output, half=False):
     """Save a `MultiPoseNet` whole or not at all; `half` stores its weights in float16."""
     with replacing(output) as temporary:
@@ -299,54 +254,6 @@ def _is_head(source):
 
 def _shipped(name):
     return Path(__file__).with_name("pretrained") / f"{name}.keras"
-
-
-def _manifest_of(model):
-    """Of a merged model's heads, what their runs' manifests would say."""
-    from multiposenet.codecs.person_grid import ENCODER
-
-    return dict(config=Config(model=model.config), encoder=ENCODER,
-                backbone_sha256=fingerprint(model.dense.get_layer("backbone")),
-                keypoints_sha256=fingerprint(model.heads["keypoints"]))
-
-
-def _check_backbones(manifests, files):
-    ours, theirs = manifests["keypoints"]["backbone_sha256"], manifests["detector"]["backbone_sha256"]
-    if ours != theirs:
-        raise UserError(f"{files['keypoints']} and {files['detector']} stand on different backbones, so merging them would "
-                        "silently spoil one of them. Train the detector again on this keypoint run: "
-                        f"train_detector.py --set train.keypoints={files['keypoints'].parent}")
-
-
-def _check_refiner(model, manifests, files):
-    if "refiner" in model.heads and manifests["refiner"]["keypoints_sha256"] != fingerprint(model.heads["keypoints"]):
-        raise UserError(f"{files['refiner']} was trained on another keypoint head than {files['keypoints']}. Train the refiner "
-                        f"again: train_refiner.py --set train.keypoints={files['keypoints'].parent}; or do without: "
-                        "--set model.refiner_filters=0")
-
-
-def _merged_config(manifests, files):
-    chosen = {}
-    for head in manifests:
-        model = manifests[head]["config"].model
-        for field in FIELDS[head]:
-            value = getattr(model, field)
-            owner = next((other for other in HEADS if other in chosen and field in chosen[other]), None)
-            if owner and chosen[owner][field] != value:
-                raise UserError(f"{files[owner]} has {field} = {chosen[owner][field]!r}, {files[head]} has {value!r}: "
-                                "train one of them again with the other's setting")
-            chosen.setdefault(head, {})[field] = value
-    base = manifests["keypoints"]["config"].model
-    return base.model_copy(update={key: value for fields in chosen.values() for key, value in fields.items()})
-
-
-def _overridden(config, overrides):
-    changed = changed_model(config, overrides)
-    for field in dict.fromkeys(field for head in changed.heads for field in FIELDS[head]):
-        if getattr(changed, field) != getattr(config, field):
-            raise UserError(f"model.{field} = {getattr(changed, field)!r}: the weights were trained with "
-                            f"{getattr(config, field)!r}; train them again for another")
-    return changed
 
 
 def _halve(path):

@@ -37,3 +37,13 @@ def tiny_model(tiny_config):
                 if weight.path.endswith("kernel"):
                     weight.assign(weight * 40)
     return model
+
+
+def with_heads_of(model, config, **changes):
+    """Another MultiPoseNet with the same heads, as far as it has them."""
+    from multiposenet.models.multiposenet import MultiPoseNet
+
+    other = MultiPoseNet(config.model_copy(update=changes))
+    for name, head in model.heads.items():
+        other.heads[name].set_weights(head.get_weights())
+    return other

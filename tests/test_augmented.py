@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import with_heads_of
 from scenes import noisy_pictures, write_coco
 
 from multiposenet.codecs.heatmap import encode_joints
@@ -12,7 +13,7 @@ from multiposenet.commands.evaluate import main
 from multiposenet.config import Config, PredictConfig
 from multiposenet.data.coco import read_coco
 from multiposenet.evaluation import association
-from multiposenet.evaluation.augmented import AugmentedPredictor, View, align, average, swap_sides
+from multiposenet.evaluation.augmented import AugmentedPredictor, View, align, average, average_logits, swap_sides
 from multiposenet.evaluation.coco import Truth
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Predictor
@@ -58,27 +59,54 @@ def test_two_mirrors_are_none():
 def test_averages_are_over_the_views_that_see():
     one, two = np.ones((2, 2, 1)), np.full((2, 2, 1), 3.0)
     seen = np.array([[True, True], [True, False]]), np.array([[True, False], [True, False]])
-    np.testing.assert_allclose(average([(one, seen[0]), (two, seen[1])])[..., 0], [[2, 1], [2, 0]])
+    np.testing.assert_allclose(average([one, two], seen)[..., 0], [[2, 1], [2, 0]])
 
 
-def test_variants_of_a_picture(tiny_model):
+def test_logits_are_averaged_as_probabilities():
+    one, two = np.random.default_rng(0).normal(0, 3, (2, 1, 2, 4, 3, 5)).astype("float32")
+
+    def softmax(logits):
+        return np.exp(logits) / np.exp(logits).sum(axis=(2, 3), keepdims=True)
+
+    mean = average_logits([one, two + 7])  # a logit says something only beside the others
+    np.testing.assert_allclose(softmax(mean), (softmax(one) + softmax(two)) / 2, rtol=1e-4)
+
+
+@pytest.fixture(scope="module", params=[0, 8])
+def model(request, tiny_model, tiny_config):
+    """The tiny model without and with a refiner."""
+    changes = dict(refiner_filters=request.param, refiner_blocks=1, half_view=50)
+    if not request.param:
+        return tiny_model
+    model = with_heads_of(tiny_model, tiny_config, **changes)
+    kernel, = (weight for weight in model.heads["refiner"].weights if weight.path.endswith("logits/kernel"))
+    kernel.assign(kernel * 1e6)  # untrained logits are so flat that rounding moves their highest place
+    return model
+
+
+def test_variants_of_a_picture(model):
     config = PredictConfig(short_side=96, long_side=192)
-    predictor, (picture,) = AugmentedPredictor(tiny_model, config), noisy_pictures([1], (96, 128))
+    predictor, (picture,) = AugmentedPredictor(model, config), noisy_pictures([1], (96, 128))
     variants = {"plain": (View(),), "twice": (View(), View()), "mirror": (View(), View(mirror=True))}
     people = predictor.predict_variants(picture, variants)
-    expected = Predictor(tiny_model, config).predict(picture)
+    expected = Predictor(model, config).predict(picture)
     assert len(expected) > 1
     for name in ("plain", "twice"):
         for a, b in zip(expected, people[name], strict=True):
-            np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
+            np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.01)
             np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=1e-3)
             assert a.activity_probabilities == pytest.approx(b.activity_probabilities, abs=1e-4)
     changed = [not np.allclose(a.keypoints, b.keypoints) for a, b in zip(expected, people["mirror"], strict=True)]
     assert any(changed)
     # what the mirror view of a mirrored picture sees is the picture itself
-    aligned, _ = predictor._aligned(picture[:, ::-1], View(mirror=True), predictor.letterbox(picture))
-    plain = predictor.see(picture)[0]["heatmaps"][0]
-    np.testing.assert_allclose(aligned, swap_sides(plain[:, ::-1], COCO17), atol=1e-4)
+    seen, plain = predictor.see(picture)
+    mirrored = seen["boxes"][0][:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [128, 0, 128, 0]
+    heatmaps, _, logits = predictor._aligned(picture[:, ::-1], View(mirror=True), mirrored[None], plain)
+    np.testing.assert_allclose(heatmaps, swap_sides(seen["heatmaps"][0][:, ::-1], COCO17), atol=1e-4)
+    if model.config.refiner_filters:
+        whole = predictor.read_windows(seen)
+        np.testing.assert_allclose(logits, whole[..., ::-1, :][..., COCO17.mirror_order], atol=1e-3)
+        assert np.abs(whole - logits).max() > 0.01
 
 
 def test_association_with_everything_true(tmp_path):

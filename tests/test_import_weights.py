@@ -25,7 +25,7 @@ from keras_retinanet import layers as their_layers  # noqa: E402
 from keras_retinanet import models as their_models  # noqa: E402
 from keras_retinanet.utils import anchors as their_anchors  # noqa: E402
 
-from multiposenet import snapshots, weights  # noqa: E402
+from multiposenet import merging, snapshots, weights  # noqa: E402
 from multiposenet.codecs.person_grid import ENCODER  # noqa: E402
 from multiposenet.commands.import_weights import main  # noqa: E402
 from multiposenet.config import load_config  # noqa: E402
@@ -126,7 +126,7 @@ def test_same_boxes_after_import_training_and_merge(theirs, imported, tmp_path):
         (tmp_path / head).mkdir()
         weights.save_head(head, model, tmp_path / head, config, {}, encoder=ENCODER,
                           backbone_sha256=weights.fingerprint(backbone))
-    merged = weights.merge({**{head: tmp_path / head for head in heads}, "detector": folder}, tmp_path / "all.keras")
+    merged = merging.merge({**{head: tmp_path / head for head in heads}, "detector": folder}, tmp_path / "all.keras")
     picture = noisy_pictures([0], (HEIGHT, WIDTH))
     found = merged.dense.predict_on_batch(picture)
     boxes, scores = their_boxes(theirs, picture)

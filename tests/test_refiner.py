@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from conftest import with_heads_of
 from scenes import noisy_pictures
 
 from multiposenet.codecs import person_window
 from multiposenet.geometry import widen
-from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonCrops, ReadJoints, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
@@ -123,14 +123,6 @@ def refined(request, tiny_model, tiny_config):
     """The tiny model with a refiner, without and with a half view."""
     keras.utils.set_random_seed(5)
     return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_blocks=1, half_view=request.param)
-
-
-def with_heads_of(model, config, **changes):
-    """Another MultiPoseNet with the same heads, as far as it has them."""
-    other = MultiPoseNet(config.model_copy(update=changes))
-    for name, head in model.heads.items():
-        other.heads[name].set_weights(head.get_weights())
-    return other
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY
 from scenes import JOINT_COLORS, write_coco
 
-from multiposenet import weights
+from multiposenet import merging, weights
 from multiposenet.codecs import person_window
 from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import load_config
@@ -90,7 +90,7 @@ def test_it_learns_and_leaves_the_keypoint_head_alone(folder, run, tiny_model):
 
 
 def test_the_shipped_one_fits_the_shipped_weights(tmp_path):
-    merged = weights.merge({"refiner": SHIPPED}, tmp_path / "refined.keras", base="lite")
+    merged = merging.merge({"refiner": SHIPPED}, tmp_path / "refined.keras", base="lite")
     assert merged.config.refiner_filters == load_config(CONFIGS / "refiner_lite.yaml").model.refiner_filters
     assert merged.config.half_view == weights.load_pretrained("lite").config.half_view
 
@@ -105,7 +105,7 @@ def test_a_head_to_stand_on_that_does_not_fit_is_refused(folder, override, messa
 
 def test_merged_with_its_keypoint_head_and_with_no_other(folder, run, tiny_model, tmp_path, capsys):
     base, output = folder / "base.keras", tmp_path / "all.keras"
-    merged = weights.merge({"refiner": run[0]}, output, base=base)
+    merged = merging.merge({"refiner": run[0]}, output, base=base)
     assert merged.config.refiner_filters == 8 and merged.config.half_view == 50
     for name, head in weights.load_model(output).heads.items():
         for ours, theirs in zip(head.get_weights(), merged.heads[name].get_weights(), strict=True):
@@ -124,9 +124,9 @@ def test_merged_with_its_keypoint_head_and_with_no_other(folder, run, tiny_model
     keypoints.set_weights(before)
     moved = {"keypoints": other, "detector": detector}
     with pytest.raises(UserError, match="another keypoint head"):
-        weights.merge(moved, tmp_path / "moved.keras", base=output)
+        merging.merge(moved, tmp_path / "moved.keras", base=output)
     with pytest.raises(UserError, match="no weights of refiner.*refiner_filters=0"):
-        weights.merge(moved, tmp_path / "moved.keras", base=base)
+        merging.merge(moved, tmp_path / "moved.keras", base=base)
     assert not (tmp_path / "moved.keras").exists()
     arguments = [f"--keypoints={other}", f"--detector={detector}", f"--base={output}", f"--output={tmp_path}/moved.keras"]
     assert merge_main([*arguments, "--set", "model.refiner_filters=0", "--set", "model.half_view=0"]) == 0

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from multiposenet import weights
+from multiposenet import merging, weights
 from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import load_config, preset_model
@@ -45,7 +45,7 @@ def edit(file, change):
 
 
 def test_merged_model_is_its_parts(runs, tiny_model, tmp_path):
-    weights.merge(runs, tmp_path / "all.keras")
+    merging.merge(runs, tmp_path / "all.keras")
     merged = weights.load_model(tmp_path / "all.keras")
     picture = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3)).astype("uint8")
     for (key, value), other in zip(sorted(merged.predict_on_batch(picture).items()),
@@ -67,10 +67,10 @@ def test_heads_that_are_not_named_come_from_a_merged_model(runs, tiny_model, tmp
         for ours, theirs in zip(merged.heads[head].get_weights(), expected.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(UserError, match="no weights of keypoints, activity"):
-        weights.merge({head: runs[head] for head in ("detector", "prn")}, tmp_path / "part.keras")
+        merging.merge({head: runs[head] for head in ("detector", "prn")}, tmp_path / "part.keras")
     weights.save_head("keypoints", tiny_model.heads["keypoints"], runs["keypoints"], config, {}, backbone_sha256="moved")
     with pytest.raises(UserError, match="different backbones"):
-        weights.merge({"keypoints": runs["keypoints"]}, tmp_path / "part.keras", base=tmp_path / "base.keras")
+        merging.merge({"keypoints": runs["keypoints"]}, tmp_path / "part.keras", base=tmp_path / "base.keras")
 
 
 def test_settings_that_no_weight_depends_on_can_be_changed(tiny_model, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_manifest_tells_where_weights_come_from(runs):
 def test_moved_backbone_is_refused(runs, tmp_path):
     edit(runs["detector"] / "detector.json", lambda m: m.update(backbone_sha256="0" * 64))
     with pytest.raises(UserError) as error:
-        weights.merge(runs, tmp_path / "all.keras")
+        merging.merge(runs, tmp_path / "all.keras")
     for word in ("keypoints.weights.h5", "detector.weights.h5", "different backbones", "train_detector.py"):
         assert word in str(error.value)
     assert not (tmp_path / "all.keras").exists()
@@ -118,7 +118,7 @@ def test_moved_backbone_is_refused(runs, tmp_path):
 def test_parts_that_disagree_are_refused(runs, tmp_path, head, field, value):
     edit(runs[head] / f"{head}.json", lambda m: m["config"]["model"].update({field: value}))
     with pytest.raises(UserError) as error:
-        weights.merge(runs, tmp_path / "all.keras")
+        merging.merge(runs, tmp_path / "all.keras")
     for word in ("keypoints.weights.h5", f"{head}.weights.h5", field):
         assert word in str(error.value)
 
@@ -126,13 +126,13 @@ def test_parts_that_disagree_are_refused(runs, tmp_path, head, field, value):
 def test_another_grid_encoder_is_refused(runs, tmp_path):
     edit(runs["prn"] / "prn.json", lambda m: m.update(encoder="person_grid-0"))
     with pytest.raises(UserError, match="person_grid-0.*train the PRN again"):
-        weights.merge(runs, tmp_path / "all.keras")
+        merging.merge(runs, tmp_path / "all.keras")
 
 
 def test_weights_that_do_not_fit_are_refused(runs, tmp_path):
     edit(runs["prn"] / "prn.json", lambda m: m["config"]["model"].update(prn_hidden=16))
     with pytest.raises(UserError, match="prn.weights.h5: does not fit"):
-        weights.merge(runs, tmp_path / "all.keras")
+        merging.merge(runs, tmp_path / "all.keras")
 
 
 @pytest.mark.parametrize("damage, word", [
@@ -148,14 +148,14 @@ def test_weights_that_do_not_fit_are_refused(runs, tmp_path):
 def test_damaged_parts_are_named(runs, tmp_path, damage, word):
     damage(runs["prn"])
     with pytest.raises(UserError, match=word):
-        weights.merge(runs, tmp_path / "all.keras")
+        merging.merge(runs, tmp_path / "all.keras")
 
 
 def test_output_must_be_a_keras_file(runs, tmp_path):
     with pytest.raises(UserError, match="must end in .keras"):
-        weights.merge(runs, tmp_path / "all.h5")
+        merging.merge(runs, tmp_path / "all.h5")
     with pytest.raises(UserError, match="nowhere"):
-        weights.merge(runs, tmp_path / "nowhere" / "all.keras")
+        merging.merge(runs, tmp_path / "nowhere" / "all.keras")
 
 
 def test_model_files_that_are_none(tmp_path):

@@ -19,7 +19,7 @@ def merge_weights(argv=None):
                         help="a setting that no weight depends on, such as model.half_view=0; may be repeated")
     arguments = parser.parse_args(argv)
     with quiet_tensorflow():
-        from multiposenet.weights import merge
+        from multiposenet.merging import merge
     model = merge({head: getattr(arguments, head) for head in HEADS}, arguments.output, arguments.half,
                   arguments.base, arguments.overrides)
     print(f"wrote {arguments.output}: {model.count_params():,} parameters")

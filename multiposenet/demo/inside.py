@@ -8,7 +8,7 @@ import numpy as np
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import PredictConfig
 from multiposenet.drawing import heat_overlay
-from multiposenet.evaluation.augmented import AugmentedPredictor
+from multiposenet.evaluation.augmented import AugmentedPredictor, for_poses
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import run_model, set_compiler
 
@@ -41,15 +41,15 @@ class OpenPredictor(AugmentedPredictor):
         import keras  # not above: other engines start without it
 
         super().__init__(model, config)
-        layer = model.people.get_layer
-        self.inner = keras.Model(model.people.input, {**model.people.output, "grids": layer("person_grids").output,
-                                                      "marks": layer("prn_per_person").output})
+        layer = model.poses.get_layer
+        self.inner = keras.Model(model.poses.input, {**model.poses.output, "grids": layer("person_grids").output,
+                                                     "marks": layer("prn_per_person").output})
         set_compiler(self.inner)
 
     def look_inside(self, picture):
         """(list of `Person` as `predict` finds them, their `Insight`) of one picture, (h, w, 3) uint8 RGB."""
         dense, letterbox = self.see(picture)
-        found = {**dense, **run_model(self.inner, dense)}
+        found = {**dense, **run_model(self.inner, for_poses(dense, self.read_windows(dense)))}
         people, places = [], []
         for i in range(int(found["count"][0])):  # one by one: `people` leaves out those in the padding
             one = {key: found[key][:, i:i + 1] for key in ("boxes", "scores", "keypoints", "activities")}

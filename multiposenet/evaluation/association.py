@@ -77,7 +77,7 @@ def refined(predictor, picture, pixels):
 def found_scene(predictor, pixels):
     """What the model finds in a picture, (h, w, 3) uint8 RGB, before joints are given to people."""
     dense, letterbox = predictor.see(pixels)
-    peaks = ops.convert_to_numpy(predictor.model.people.get_layer("peaks")(dense["heatmaps"]))[0]
+    peaks = ops.convert_to_numpy(predictor.model.poses.get_layer("peaks")(dense["heatmaps"]))[0]
     real = dense["scores"][0] > 0
     return Scene(dense["boxes"][0][real], dense["scores"][0][real], peaks, dense["heatmaps"][0], letterbox)
 

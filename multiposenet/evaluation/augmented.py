@@ -1,4 +1,7 @@
-"""Test-time augmentation (METHOD section 7): several views of a picture, their heatmaps averaged in its coordinates."""
+"""Test-time augmentation (METHOD section 7): several views of a picture, their heatmaps averaged in its coordinates.
+
+A refiner looks at each view, and what it says of each person's window is averaged, too.
+"""
 
 from dataclasses import dataclass
 
@@ -46,8 +49,9 @@ class AugmentedPredictor(Predictor):
                             "take Keras weights, such as --weights lite or a .keras file")
         super().__init__(model, config)
         self.views = views
-        set_compiler(model.dense)
-        set_compiler(model.people)
+        self.refiner = model.heads.get("refiner")
+        for part in (model.dense, model.people, model.poses, self.refiner):
+            set_compiler(part)
 
     def predict(self, picture):
         if self.views == (View(),):
@@ -65,27 +69,61 @@ class AugmentedPredictor(Predictor):
             Dict name -> list of `Person`.
         """
         seen, plain = self.see(picture)
-        aligned = {view: self._aligned(picture, view, plain) for view in {v for views in variants.values() for v in views}
-                   if view != View()}
-        aligned[View()] = seen["heatmaps"][0], np.ones(seen["heatmaps"].shape[1:3], bool)
+        aligned = {view: self._aligned(picture, view, seen["boxes"], plain)
+                   for view in {v for views in variants.values() for v in views} if view != View()}
+        heatmaps = seen["heatmaps"][0]
+        aligned[View()] = heatmaps, np.ones(heatmaps.shape[:2], bool), self.read_windows(seen)
         people = {}
         for name, views in variants.items():
-            dense = {**seen, "heatmaps": average([aligned[view] for view in views])[None]}
-            people[name] = self.people({**dense, **run_model(self.model.people, dense)}, plain, picture.shape)
+            maps, masks, logits = zip(*(aligned[view] for view in views))
+            found = for_poses({**seen, "heatmaps": average(maps, masks)[None]}, average_logits(logits) if self.refiner else None)
+            people[name] = self.people({**found, **run_model(self.model.poses, found)}, plain, picture.shape)
         return people
 
     def see(self, picture, view=View()):
         """(output of the model's dense half, letterbox) for one view of a picture, (h, w, 3) uint8 RGB."""
         letterbox = self.letterbox(picture, view.scale)
         canvas = on_canvas(picture[:, ::-1] if view.mirror else picture, letterbox)
-        return run_model(self.model.dense, canvas[None]), letterbox
+        return filled(run_model(self.model.dense, canvas[None])), letterbox
 
-    def _aligned(self, picture, view, plain):
+    def _aligned(self, picture, view, boxes, plain):
+        """A view's heatmaps and where it sees, as `align` has them, and the logits of `read_windows`.
+
+        Args:
+            picture, view: as above.
+            boxes: (1, n, 4) on the canvas of `plain`.
+            plain: letterbox of the plain view.
+        """
         seen, letterbox = self.see(picture, view)
-        heatmaps = seen["heatmaps"][0]
+        width = picture.shape[1] if view.mirror else None
+        heatmaps = swap_sides(seen["heatmaps"][0], self.skeleton) if view.mirror else seen["heatmaps"][0]
+        boxes = plain.boxes_to_picture(boxes[0])
         if view.mirror:
-            heatmaps = swap_sides(heatmaps, self.skeleton)
-        return align(heatmaps, letterbox, plain, picture.shape[1] if view.mirror else None)
+            boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+        logits = self.read_windows({**seen, "boxes": letterbox.boxes_to_canvas(boxes)[None]})
+        if view.mirror and self.refiner:
+            logits = swap_sides(logits[..., ::-1, :], self.skeleton)
+        return *align(heatmaps, letterbox, plain, width), logits
+
+    def read_windows(self, seen):
+        """The refiner's logits (1, n, rows, columns, K) for the boxes in an output of `see`; None without a refiner."""
+        if self.refiner:
+            from multiposenet.models.looks import seen_by_refiner  # not above: other engines start without Keras
+
+            return np.asarray(self.refiner.predict_on_batch(seen_by_refiner(seen)))
+
+
+def for_poses(seen, logits):
+    """Inputs of `MultiPoseNet.poses`, from outputs of `see` and of `read_windows`."""
+    found = {key: seen[key] for key in ("heatmaps", "boxes", "scores")}
+    return found if logits is None else {**found, "logits": logits}
+
+
+def filled(seen):
+    """Output of the dense half with only as many places as people fill, in tens: the other half takes any number, but JAX
+    compiles it for each."""
+    places = 10 * max(1, -(-np.count_nonzero(seen["scores"], axis=1).max() // 10))
+    return {**seen, "boxes": seen["boxes"][:, :places], "scores": seen["scores"][:, :places]}
 
 
 def swap_sides(heatmaps, skeleton):
@@ -118,10 +156,16 @@ def align(heatmaps, letterbox, reference, mirrored_width=None):
     return np.einsum("ih,hwk,jw->ijk", rows, heatmaps, columns, optimize=True), np.outer(seen_rows, seen_columns)
 
 
-def average(aligned):
-    """Mean over the views, cell by cell over those that see it; `aligned` is a list of results of `align`."""
-    total = sum(heatmaps * seen[..., None] for heatmaps, seen in aligned)
-    return (total / np.maximum(sum(seen.astype(int) for _, seen in aligned), 1)[..., None]).astype("float32")
+def average(maps, masks):
+    """Mean over the views, cell by cell over those that see it; lists of what `align` gives."""
+    total = sum(heatmaps * seen[..., None] for heatmaps, seen in zip(maps, masks))
+    return (total / np.maximum(sum(seen.astype(int) for seen in masks), 1)[..., None]).astype("float32")
+
+
+def average_logits(views):
+    """Logits whose softmax over rows and columns is the mean of the views' softmaxes; a list of (1, n, rows, columns, K)."""
+    logs = np.stack([logits - np.logaddexp.reduce(logits, axis=(2, 3), keepdims=True) for logits in views])
+    return np.logaddexp.reduce(logs, axis=0).astype("float32")
 
 
 def _interpolation(places, size):

@@ -70,3 +70,8 @@ def refiner_maps(config):
     if config.half_view:
         strides, depths = [*strides, 8, 64], [*depths, config.fusion_filters, config.fpn_channels]
     return [*strides, 4], [*depths, len(config.skeleton) + 1]
+
+
+def seen_by_refiner(seen):
+    """`PoseRefiner`'s inputs among the outputs of the graph's dense half, a dict."""
+    return [*(seen[key] for key in sorted(key for key in seen if key.startswith("map"))), seen["heatmaps"], seen["boxes"]]

@@ -9,25 +9,9 @@ from multiposenet.models.activity import PoseVector
 from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_model,
                                        detector_parts, keypoint_parts, keypoints_model)
-from multiposenet.models.looks import look, look_for_joints, look_for_people
+from multiposenet.models.looks import look, look_for_joints, look_for_people, seen_by_refiner
+from multiposenet.models.per_person import PerPerson
 from multiposenet.models.refiner import ReadJoints
-
-
-@keras.saving.register_keras_serializable("multiposenet")
-class PerPerson(keras.layers.Layer):
-    """Applies a model to every person at once: (batch, people, ...) -> (batch, people, ...)."""
-
-    def __init__(self, model, **kwargs):
-        super().__init__(**kwargs)
-        self.model = model
-
-    def call(self, x):
-        shape = ops.shape(x)
-        y = self.model(ops.reshape(x, (-1, *x.shape[2:])), training=False)
-        return ops.reshape(y, (shape[0], shape[1], *y.shape[1:]))
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:2], *self.model.output_shape[1:])
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -40,8 +24,9 @@ class MultiPoseNet(keras.Model):
     - activities (batch, n, classes): probabilities; of no meaning beyond `count`
     - count (batch,): people found
 
-    `dense` (pixels -> heatmaps, boxes, scores, and what a refiner sees) and `people` (those -> the rest) can be called alone, since test-time
-    augmentation averages heatmaps in between. `people` takes any number of boxes.
+    `dense` (pixels -> heatmaps, boxes, scores, and what a refiner sees) and `people` (those -> the rest) can be called
+    alone; `poses` is `people` with a refiner's logits instead of what it sees, without one the same. So test-time augmentation averages
+    heatmaps and logits in between. Both take any number of boxes.
 
     Args:
         config: a ModelConfig, or its dict.
@@ -61,12 +46,12 @@ class MultiPoseNet(keras.Model):
 
         image = keras.Input((None, None, 3), name="image")
         dense = keras.Model(image, _dense(config, image, backbone, keypoint_fpn, subnet, heads["detector"]), name="dense")
-        found = {key: keras.Input((None, *tensor.shape[2:]), name=key) for key, tensor in dense.output.items()}
-        people = keras.Model(found, _people(config, found, heads), name="people")
+        poses = _poses(config, dense.output, heads)
+        people = _refined(dense.output, heads["refiner"], poses) if config.refiner_filters else poses
 
         seen = dense(image)
         super().__init__(image, {"boxes": seen["boxes"], "scores": seen["scores"], **people(seen)}, name=name, **kwargs)
-        self.config, self.heads, self.dense, self.people = config, heads, dense, people
+        self.config, self.heads, self.dense, self.people, self.poses = config, heads, dense, people, poses
 
     def call(self, inputs, training=None, mask=None):
         if keras.backend.backend() != "tensorflow":
@@ -86,7 +71,9 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
     return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores, **{f"map{i}": seen for i, seen in enumerate(maps)}}
 
 
-def _people(config, found, heads):
+def _poses(config, dense, heads):
+    """Boxes, scores, heatmaps and a refiner's logits -> keypoints, activities, count."""
+    found = _inputs({key: dense[key] for key in ("heatmaps", "boxes", "scores")})
     boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
     joints = len(config.skeleton)
     peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
@@ -95,13 +82,25 @@ def _people(config, found, heads):
     keypoints = AssignJoints(config.grid, config.box_margin, threshold=config.peak_threshold,
                              name="assign")([boxes, scores, peaks, masses, heatmaps])
     if config.refiner_filters:
-        maps = [found[f"map{i}"] for i in range(len(found) - 3)]
-        logits = heads["refiner"]([*maps, heatmaps, boxes])
+        found["logits"] = keras.Input(heads["refiner"].output_shape[1:], name="logits")
         keypoints = ReadJoints(config.skeleton.sigmas, config.refiner_grid, config.refiner_margin,
-                               name="read_joints")([boxes, logits, keypoints])
+                               name="read_joints")([boxes, found["logits"], keypoints])
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
-    return {"keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),
-            "count": CountPeople(name="count")(scores)}
+    return keras.Model(found, {
+        "keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),
+        "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
+
+
+def _refined(dense, refiner, poses):
+    """`poses` behind a refiner, on all that the dense half gives."""
+    found = _inputs(dense)
+    logits = refiner(seen_by_refiner(found))
+    return keras.Model(found, poses({**{key: found[key] for key in ("heatmaps", "boxes", "scores")}, "logits": logits}), name="people")
+
+
+def _inputs(tensors):
+    """Inputs for outputs of the dense half, for any number of boxes."""
+    return {key: keras.Input((None, *tensor.shape[2:]), name=key) for key, tensor in tensors.items()}
 
 
 @keras.saving.register_keras_serializable("multiposenet")

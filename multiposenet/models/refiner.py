@@ -13,6 +13,7 @@ from multiposenet.codecs import person_window
 from multiposenet.devices import batch_count
 from multiposenet.models.association import vertex
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
+from multiposenet.models.per_person import PerPerson
 
 SIGMA_CELLS = 0.8  # of the target's Gaussian
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
@@ -74,28 +75,14 @@ class PoseRefiner(keras.Model):
     """
 
     def __init__(self, strides, depths, joints, filters=64, blocks=4, grid=(28, 20), margin=0.15, name="refiner", **kwargs):
-        def conv(x, kernel, name, strides=1, relu=True):
-            x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=name)(x)
-            x = layers.BatchNormalization(name=f"{name}_bn")(x)
-            return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
         maps = [keras.Input((None, None, depth), name=f"map{i}") for i, depth in enumerate(depths)]
         boxes = keras.Input((None, 4), name="boxes")
         thin = [layers.Conv2D(filters // 2, 1, name=f"thin{i}")(features) for i, features in enumerate(maps[:-1])]
-        crops = [PersonCrops(stride, grid, margin, name=f"crops{i}")([features, boxes])
-                 for i, (stride, features) in enumerate(zip(strides, [*thin, maps[-1]]))]
-        people = MergePeople(name="merge_people")(layers.Concatenate(name="crops")(crops))
-        fine = conv(people, 1, "fine")
-        x = conv(fine, 3, "coarse", strides=2)
-        for i in range(1, blocks + 1):
-            inner = conv(conv(x, 3, f"block{i}a"), 3, f"block{i}b", relu=False)
-            x = layers.ReLU(name=f"block{i}_relu")(layers.Add(name=f"block{i}")([x, inner]))
-        x = BilinearUpsampling(2, name="upsampled")(x)
-        x = conv(layers.Concatenate(name="both")([x, fine]), 1, "joined")
-        x = layers.ReLU(name="last_relu")(layers.BatchNormalization(name="last_bn")(
-            layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name="last")(x)))
-        logits = layers.Conv2D(joints, 1, dtype="float32", name="logits")(x)
-        super().__init__([*maps, boxes], SplitPeople(name="split_people")([logits, boxes]), name=name, **kwargs)
+        crops = layers.Concatenate(name="crops")([
+            PersonCrops(stride, grid, margin, name=f"crops{i}")([features, boxes])
+            for i, (stride, features) in enumerate(zip(strides, [*thin, maps[-1]]))])
+        reader = _reader(crops.shape[-1], joints, filters, blocks, grid)
+        super().__init__([*maps, boxes], PerPerson(reader, name="reader_per_person")(crops), name=name, **kwargs)
         self.arguments = dict(strides=list(strides), depths=list(depths), joints=joints, filters=filters, blocks=blocks,
                               grid=tuple(grid), margin=margin)
 
@@ -103,31 +90,24 @@ class PoseRefiner(keras.Model):
         return {**self.arguments, "name": self.name}
 
 
-@keras.saving.register_keras_serializable("multiposenet")
-class MergePeople(layers.Layer):
-    """(batch, n, ...) -> (batch n, ...)"""
+def _reader(channels, joints, filters, blocks, grid):
+    """One person's crop (rows, columns, channels) -> logits (rows, columns, joints)."""
+    def conv(x, kernel, name, strides=1, relu=True):
+        x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=name)(x)
+        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
-    def call(self, x):
-        return ops.reshape(x, (-1, *x.shape[2:]))
-
-    def compute_output_shape(self, input_shape):
-        return (None, *input_shape[2:])
-
-
-@keras.saving.register_keras_serializable("multiposenet")
-class SplitPeople(layers.Layer):
-    """[(batch n, ...), boxes (batch, n, 4)] -> (batch, n, ...) float32"""
-
-    def __init__(self, **kwargs):
-        super().__init__(**{"dtype": "float32", **kwargs})
-
-    def call(self, inputs):
-        x, boxes = inputs
-        return ops.reshape(x, (*ops.shape(boxes)[:2], *x.shape[1:]))
-
-    def compute_output_shape(self, input_shapes):
-        x, boxes = input_shapes
-        return (*boxes[:2], *x[1:])
+    crop = keras.Input((*grid, channels))
+    fine = conv(crop, 1, "fine")
+    x = conv(fine, 3, "coarse", strides=2)
+    for i in range(1, blocks + 1):
+        inner = conv(conv(x, 3, f"block{i}a"), 3, f"block{i}b", relu=False)
+        x = layers.ReLU(name=f"block{i}_relu")(layers.Add(name=f"block{i}")([x, inner]))
+    x = BilinearUpsampling(2, name="upsampled")(x)
+    x = conv(layers.Concatenate(name="both")([x, fine]), 1, "joined")
+    x = layers.ReLU(name="last_relu")(layers.BatchNormalization(name="last_bn")(
+        layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name="last")(x)))
+    return keras.Model(crop, layers.Conv2D(joints, 1, dtype="float32", name="logits")(x), name="reader")
 
 
 @keras.saving.register_keras_serializable("multiposenet")

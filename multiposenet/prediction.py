@@ -15,6 +15,8 @@ from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
 from multiposenet.geometry import PADDING, Letterbox, xyxy_to_xywh
 
+SEEN = 0.1  # score of a joint that is more than a guess
+
 
 @dataclass
 class Person:
@@ -36,8 +38,12 @@ class Person:
 
     @property
     def score(self):
-        """Rank of the pose: box score x mean joint score (METHOD section 5)."""
-        return self.box_score * float(self.keypoints[:, 2].mean())
+        """Rank of the pose: box score x mean score of the joints that were seen (METHOD section 5), 0 without any.
+
+        The mean of all joints would rank people who are half in the picture behind false ones.
+        """
+        scores = self.keypoints[:, 2]
+        return self.box_score * float(scores[scores > SEEN].mean()) if (scores > SEEN).any() else 0.0
 
     @property
     def activity(self):

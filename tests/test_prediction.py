@@ -133,7 +133,7 @@ def test_record_is_a_coco_result():
     record = person.as_coco(7, "a.jpg")
     assert record["bbox"] == [1, 2, 30, 50] and record["activity"] == "walking"
     assert np.allclose(np.reshape(record["keypoints"], (17, 3)), keypoints, atol=.01)
-    assert np.isclose(record["score"], .5 * keypoints[:, 2].mean()) and record["activity_scores"]["sitting"] == .25
+    assert np.isclose(record["score"], .5 * keypoints[keypoints[:, 2] > 0.1, 2].mean()) and record["activity_scores"]["sitting"] == .25
     truth = COCO()
     truth.dataset = dict(images=[dict(id=7)], annotations=[], categories=[dict(id=1, keypoints=list(COCO17.joints))])
     truth.createIndex()
@@ -144,3 +144,11 @@ def test_record_is_a_coco_result():
 def test_activity_may_be_unknown():
     person = Person(np.zeros(4), .5, np.zeros((17, 3)))
     assert person.activity is None and person.as_coco(1, "a.jpg")["activity_scores"] == {}
+
+
+def test_the_rank_counts_the_joints_that_were_seen():
+    keypoints = np.zeros((17, 3))
+    keypoints[3:5, 2] = 0.6, 0.4
+    keypoints[7:, 2] = 0.05
+    assert Person(np.zeros(4), 0.5, keypoints).score == pytest.approx(0.25)
+    assert Person(np.zeros(4), 0.5, np.zeros((17, 3))).score == 0

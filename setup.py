@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["multiposenet", "multiposenet.*"]),
-    package_data={"multiposenet": ["pretrained/*", "pretrained/refiner/*"]},
+    package_data={"multiposenet": ["pretrained/*"]},
     install_requires=["tensorflow>=2.16", "keras>=3.15", "numpy", "opencv-python-headless", "pycocotools", "scikit-learn",
                       "matplotlib", "tqdm", "pyyaml", "pydantic>=2", "pillow", "h5py", "supervision", "tensorboard",
                       "av>=15.1"],  # videos; supervision depends on it too

@@ -49,6 +49,7 @@ class ModelConfig(Section):
     refiner_blocks: Positive = 4
     refiner_grid: tuple[Positive, Positive] = (28, 20)  # cells of a person's window, height x width, even
     refiner_margin: float = 0.15  # a box is widened by this share of its sides to be that window
+    refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: those below change AP by less than 0.001
     prn_hidden: Positive = 1024
     prn_dropout: Fraction = 0.5
     grid: tuple[Positive, Positive] = (56, 36)  # PRN cells, height x width
@@ -185,7 +186,7 @@ class ActivityConfig(Section):
 
 
 class PredictConfig(Section):
-    short_side: Positive = 448  # the article's is 480; the shipped `lite` is best here (MODEL_CARD.md)
+    short_side: Positive = 512  # the article's is 480; the shipped `lite` finds more here (MODEL_CARD.md)
     long_side: Positive = 960
     score_threshold: Fraction = 0.4  # people drawn and counted
     joint_threshold: Fraction = 0.1  # joints drawn

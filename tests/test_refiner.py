@@ -14,6 +14,8 @@ from multiposenet.weights import load_model, save_model
 
 GRID, MARGIN = (12, 8), 0.2
 BOXES = np.array([[10, 20, 50, 100], [-5, 3, 60, 40]], "float32")
+ONES = np.ones((1, 2), "float32")  # scores of the boxes
+REFINER = {"refiner_filters", "refiner_blocks", "half_view"}
 
 
 def test_places_in_a_window_and_back():
@@ -80,7 +82,7 @@ def test_joints_are_read_where_they_are_most_similar():
     rng, sigmas = np.random.default_rng(1), (0.03, 0.1)
     logits = rng.normal(scale=2, size=(1, 2, *GRID, 2)).astype("float32")
     poses = np.array([[[[-300, 2, 0.5], [3, -400, 0.2]], [[5, 6, 0], [700, 8, 0.9]]]], "float32")  # nowhere near
-    read = ops.convert_to_numpy(ReadJoints(sigmas, GRID, MARGIN)([BOXES[None], logits, poses]))[0]
+    read = ops.convert_to_numpy(ReadJoints(sigmas, GRID, MARGIN)([BOXES[None], ONES, logits, poses]))[0]
     for i, box in enumerate(BOXES):
         for k, sigma in enumerate(sigmas):
             p = np.exp(logits[0, i, ..., k])
@@ -99,7 +101,7 @@ def test_a_sure_joint_is_read_exactly():
     at = np.indices(GRID)[::-1].transpose(1, 2, 0)
     logits = -np.square(at - place).sum(-1) / (2 * 1.5 ** 2)
     poses = np.array([[[[0, 0, 1]]]], "float32")
-    read = ops.convert_to_numpy(ReadJoints((0.1,), GRID, MARGIN)([BOXES[None, :1], logits[None, None, ..., None].astype("float32"),
+    read = ops.convert_to_numpy(ReadJoints((0.1,), GRID, MARGIN)([BOXES[None, :1], ONES[:, :1], logits[None, None, ..., None].astype("float32"),
                                                                   poses]))
     found = person_window.encode(BOXES[:1], read[0], GRID, MARGIN)[0, 0]
     np.testing.assert_allclose(found[:2], place, atol=0.06)
@@ -109,11 +111,11 @@ def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
     at, place = np.indices(GRID)[::-1].transpose(1, 2, 0), np.array([3.3, 5.8])
     logits = (-np.square(at - place).sum(-1) / (2 * 1.5 ** 2))[None, None, ..., None].astype("float32")
     read = ReadJoints((0.1,), GRID, MARGIN)
-    x, y, surest = ops.convert_to_numpy(read([BOXES[None, :1], logits, np.array([[[[0, 0, 1]]]], "float32")]))[0, 0, 0]
+    x, y, surest = ops.convert_to_numpy(read([BOXES[None, :1], ONES[:, :1], logits, np.array([[[[0, 0, 1]]]], "float32")]))[0, 0, 0]
     size = np.sqrt(AREA_SHARE * 40 * 80)
     for similarity in (0.41, 0.39):
         away = 0.2 * size * np.sqrt(-2 * np.log(similarity))
-        found = ops.convert_to_numpy(read([BOXES[None, :1], logits, np.array([[[[x + away, y, 0.5]]]], "float32")]))[0, 0, 0]
+        found = ops.convert_to_numpy(read([BOXES[None, :1], ONES[:, :1], logits, np.array([[[[x + away, y, 0.5]]]], "float32")]))[0, 0, 0]
         share = 0.5 / (0.5 + surest ** 2) if similarity > 0.4 else 0
         np.testing.assert_allclose(found[:2], [x + share * away, y], atol=0.01)
 
@@ -122,7 +124,8 @@ def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
 def refined(request, tiny_model, tiny_config):
     """The tiny model with a refiner, without and with a half view."""
     keras.utils.set_random_seed(5)
-    return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_blocks=1, half_view=request.param)
+    return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_blocks=1, half_view=request.param,
+                         refiner_min_score=0)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,20 @@ def test_only_the_joints_change(refined, tiny_model, tiny_config, pictures):
         low, high = np.split(widen(boxes[:count], 0.15), 2, axis=-1)  # nobody's joints leave the window
         edges = poses[:count, :, :2] + 0.5
         assert ((edges >= low[:, None] - 1e-2) & (edges <= high[:, None] + 1e-2)).all(axis=-1)[known].all()
+
+
+def test_people_of_low_score_are_left_alone(refined, tiny_config, pictures):
+    scores = refined.predict_on_batch(pictures)["scores"]
+    middle = float(np.median(scores[scores > 0]))
+    some, none = (with_heads_of(refined, tiny_config, **{**refined.config.model_dump(include=REFINER), "refiner_min_score": low})
+                  for low in (middle, 1.0))
+    seen = some.dense.predict_on_batch(pictures)
+    found, whole = some.predict_on_batch(pictures)["keypoints"], some.people.predict_on_batch(seen)["keypoints"]
+    above = scores > middle
+    assert above.any() and (~above & (scores > 0)).any()
+    np.testing.assert_allclose(found[above], refined.predict_on_batch(pictures)["keypoints"][above], rtol=2e-3, atol=2e-2)
+    np.testing.assert_allclose(found[~above], none.predict_on_batch(pictures)["keypoints"][~above], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found, whole, rtol=2e-3, atol=2e-2)  # TensorFlow leaves out what other backends throw away
 
 
 def test_batch_is_its_singles_and_people_any_number(refined, pictures):

@@ -6,17 +6,29 @@ without a refiner.
 
 import tensorflow as tf
 
+from multiposenet.models.looks import seen_by_refiner
+
 
 def find_people(model, image):
     """`MultiPoseNet`'s outputs; activities are zeros beyond `count`."""
     seen = model.dense(image)
-    places, most = seen["scores"].shape[1], tf.reduce_max(tf.math.count_nonzero(seen["scores"], axis=1, dtype="int32"))
-    most = tf.maximum(most, 1)
-    found = model.people({**seen, "boxes": seen["boxes"][:, :most], "scores": seen["scores"][:, :most]})
+    places, most = seen["scores"].shape[1], _most_above(seen["scores"], 0)
+    filled = {**seen, "boxes": seen["boxes"][:, :most], "scores": seen["scores"][:, :most]}
+    if model.config.refiner_filters:
+        sure = _most_above(seen["scores"], model.config.refiner_min_score)
+        logits = model.heads["refiner"](seen_by_refiner({**seen, "boxes": seen["boxes"][:, :sure]}))
+        filled["logits"] = _padded(logits, most - sure)
+    found = model.poses({key: filled[key] for key in model.poses.input})
+    keypoints, activities = (tf.ensure_shape(_padded(x, places - most), (None, places, *x.shape[2:]))
+                             for x in (found["keypoints"], found["activities"]))
+    return {"boxes": seen["boxes"], "scores": seen["scores"], "keypoints": keypoints, "activities": activities,
+            "count": found["count"]}
 
-    def padded(x):
-        x = tf.pad(x, [[0, 0], [0, places - most], *[[0, 0]] * (len(x.shape) - 2)])
-        return tf.ensure_shape(x, (None, places, *x.shape[2:]))
 
-    return {"boxes": seen["boxes"], "scores": seen["scores"], "keypoints": padded(found["keypoints"]),
-            "activities": padded(found["activities"]), "count": found["count"]}
+def _most_above(scores, threshold):
+    """Of any picture, but at least 1; best scores come first."""
+    return tf.maximum(tf.reduce_max(tf.math.count_nonzero(scores > threshold, axis=1, dtype="int32")), 1)
+
+
+def _padded(x, places):
+    return tf.pad(x, [[0, 0], [0, places], *[[0, 0]] * (len(x.shape) - 2)])

@@ -83,8 +83,8 @@ def _poses(config, dense, heads):
                              name="assign")([boxes, scores, peaks, masses, heatmaps])
     if config.refiner_filters:
         found["logits"] = keras.Input(heads["refiner"].output_shape[1:], name="logits")
-        keypoints = ReadJoints(config.skeleton.sigmas, config.refiner_grid, config.refiner_margin,
-                               name="read_joints")([boxes, found["logits"], keypoints])
+        keypoints = ReadJoints(config.skeleton.sigmas, config.refiner_grid, config.refiner_margin, config.refiner_min_score,
+                               name="read_joints")([boxes, scores, found["logits"], keypoints])
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
     return keras.Model(found, {
         "keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),

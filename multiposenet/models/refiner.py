@@ -132,24 +132,26 @@ class RefinerLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("multiposenet")
 class ReadJoints(layers.Layer):
-    """[boxes (batch, n, 4), logits (batch, n, rows, columns, K), poses (batch, n, K, 3)] -> poses (batch, n, K, 3).
+    """[boxes (batch, n, 4), scores (batch, n), logits (batch, n, rows, columns, K), poses (batch, n, K, 3)] -> poses.
 
     A joint goes where its expected similarity (OKS of that joint) is highest, and is as sure as that. Where `poses`, those
     of `AssignJoints`, mean the same place, it goes to the mean of both, weighted by how sure they are: their errors differ.
-    Its score is the geometric mean of both. Joints that score 0 in `poses` stay as they are.
+    Its score is the geometric mean of both. Joints that score 0 in `poses` stay as they are, and so do people of low score.
 
     Args:
         sigmas: OKS' of each joint.
         grid: rows, columns.
         margin: share of its sides by which a box is widened.
+        min_score: people's scores must be above it.
     """
 
-    def __init__(self, sigmas, grid, margin, **kwargs):
+    def __init__(self, sigmas, grid, margin, min_score=0.0, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.sigmas, self.grid, self.margin = [float(sigma) for sigma in sigmas], tuple(grid), margin
+        self.min_score = min_score
 
     def call(self, inputs):
-        boxes, logits, poses = inputs
+        boxes, box_scores, logits, poses = inputs
         rows, columns = self.grid
         shape = (*ops.shape(boxes)[:2], len(self.sigmas))
         places = ops.softmax(ops.reshape(ops.transpose(logits, (0, 1, 4, 2, 3)), (*shape, rows * columns)))
@@ -164,7 +166,8 @@ class ReadJoints(layers.Layer):
         share = poses[..., 2:] / ops.maximum(poses[..., 2:] + surest, 1e-6)
         points = ops.where(self._near(boxes, points, poses), points + share * (poses[..., :2] - points), points)
         scores = ops.sqrt(surest * poses[..., 2:])
-        return ops.where(poses[..., 2:] > 0, ops.concatenate([points, scores], axis=-1), poses)
+        read = ops.logical_and(poses[..., 2:] > 0, box_scores[..., None, None] > self.min_score)
+        return ops.where(read, ops.concatenate([points, scores], axis=-1), poses)
 
     def _near(self, boxes, points, poses):
         """(batch, n, K, 1)"""
@@ -183,7 +186,8 @@ class ReadJoints(layers.Layer):
         return ops.exp(-0.5 * ops.square(distances / reach[..., None, None]))
 
     def compute_output_shape(self, input_shapes):
-        return input_shapes[2]
+        return input_shapes[3]
 
     def get_config(self):
-        return {**super().get_config(), "sigmas": self.sigmas, "grid": self.grid, "margin": self.margin}
+        return {**super().get_config(), "sigmas": self.sigmas, "grid": self.grid, "margin": self.margin,
+                "min_score": self.min_score}

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from multiposenet.models.half_view import HalfPicture
-from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_parts,
-                                       keypoint_parts, keypoints_model)
+from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_model,
+                                       detector_parts, keypoint_parts, keypoints_model)
 from multiposenet.models.refiner import PersonCrops
 
 COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense,
@@ -61,14 +61,19 @@ def summarise(config, size=480):
              (activity, np.zeros((1, *activity.input_shape[1:]), "float32"))]
     rows = [(part.name, part.count_params(), count_flops(part, inputs)) for part, inputs in parts]
     if config.half_view:
-        look = keypoints_model(backbone, keypoint_fpn, subnet)
-        rows.insert(-2, ("half_picture", 0, count_flops(look, HalfPicture()(picture))))
+        rows.insert(-2, ("half_picture", 0, _look_flops(HalfPicture()(picture), *(part for part, _ in parts[:5]))))
     if not config.refiner_filters:
         return rows, 2
     refiner, (picture_flops, person_flops) = build_refiner(config), _refiner_flops(config, size)
     thin = sum(layer.count_params() for layer in refiner.layers if layer.name.startswith("thin"))
     rows.insert(-2, ("refiner's features", thin, picture_flops))
     return [*rows, ("refiner", refiner.count_params() - thin, person_flops)], 3
+
+
+def _look_flops(picture, backbone, keypoint_fpn, subnet, detection_fpn, heads):
+    """Of one look for joints and people."""
+    return (count_flops(keypoints_model(backbone, keypoint_fpn, subnet), picture)
+            + count_flops(detector_model(backbone, detection_fpn, heads), backbone(picture)[1:]))
 
 
 def _refiner_flops(config, size):

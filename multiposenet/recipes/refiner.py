@@ -75,7 +75,7 @@ def draw(model, shown, places, config):
     """
     window = config.refiner_grid, config.refiner_margin
     certain = np.ones_like(places) * (places[..., 2:].max(axis=2, keepdims=True))  # no joints where nobody is
-    found = ReadJoints(config.skeleton.sigmas, *window)([shown["boxes"], model.predict_on_batch(shown), certain])
+    found = ReadJoints(config.skeleton.sigmas, *window)([shown["boxes"], certain[..., 0, 0], model.predict_on_batch(shown), certain])
     labelled = person_window.decode(shown["boxes"], places[..., :2], *window)
     labelled = np.concatenate([labelled, places[..., 2:]], axis=-1)
     return np.stack([np.hstack([draw_people(picture, _people(boxes, poses), config.skeleton) for poses in both])

@@ -18,7 +18,7 @@ from multiposenet.prediction import Predictor, on_canvas
 
 PICTURES = 24  # to calibrate on
 C2_READER = "C2_reduced"  # the keypoint pyramid's convolution on C2
-REFINER = "refiner"  # in the names of its nodes
+REFINER = "refiner"  # in the names of its nodes or of what they read: folding BatchNorm takes a convolution its name
 
 
 def quantize(source, target, pictures):
@@ -35,7 +35,7 @@ def quantize(source, target, pictures):
     graph = onnx.load(source).graph
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     early = _before(graph, [node for node in convolutions if C2_READER in node.name])
-    heads = [node for node in convolutions if REFINER not in node.name]
+    heads = [node for node in convolutions if not any(REFINER in name for name in (node.name, *node.input))]
     chosen = (_before(graph, heads) - early) & {node.name for node in heads}  # the last are before none
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")  # of NumPy about channels that are always zero

@@ -117,7 +117,7 @@ def get_skeleton(source):
         return source
     if isinstance(source, dict):
         return _from_dict(source, "skeleton")
-    if source in SKELETONS:
+    if isinstance(source, str) and source in SKELETONS:
         return SKELETONS[source]
     path = Path(str(source))
     if path.suffix in (".yaml", ".yml"):

@@ -19,6 +19,7 @@ from multiposenet.errors import UserError
 from multiposenet.export import WRITERS, export
 from multiposenet.prediction import Predictor
 from multiposenet.skeleton import COCO17
+from multiposenet.weights import save_model
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the exporters need TensorFlow")
 SIZE = (192, 256)  # of the graphs that are fixed to one
@@ -124,10 +125,12 @@ def test_int8_is_smaller_and_finds_nearly_the_same(onnx_file, lite, tmp_path):
     assert sure.sum() >= 5
 
 
-def test_int8_of_a_fixed_size(tmp_path):
+def test_int8_of_a_fixed_size(tmp_path, tiny_model):
     """Its ranges are calibrated at that size: no other would pass through it."""
     cv2.imwrite(str(tmp_path / "picture.png"), noisy_pictures((5,), (50, 70))[0])
-    assert command.main(["--int8", "--calibrate", str(tmp_path), "--size", "64", "96", "--output", str(tmp_path / "int8.onnx")]) == 0
+    save_model(tiny_model, tmp_path / "tiny.keras")
+    assert command.main(["--weights", str(tmp_path / "tiny.keras"), "--int8", "--calibrate", str(tmp_path), "--size", "64", "96",
+                         "--output", str(tmp_path / "int8.onnx")]) == 0
     assert load_engine(tmp_path / "int8.onnx").size == (64, 96)
 
 

@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
 ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime"]  # an older tf2onnx wants protobuf 3
 DEMO = ["gradio>=6.31", "scikit-image"]  # the page of demo.py; the pictures of infer.py --sample
+RAY = ["ray[data]>=2.60,<2.64"]  # infer.py --engine ray; 2.64 takes away how often a block is retried
 NOTEBOOKS = ["nbclient", "nbformat", "ipykernel"]  # tests/test_notebooks.py runs them
 
 setup(
@@ -28,9 +29,9 @@ setup(
         "demo": DEMO,
         "export": [*ONNX, "openvino", "ai-edge-litert"],
         "docs": ["pdoc"],  # the API reference, CONTRIBUTING.md
-        "ray": ["ray[data]>=2.60,<2.64"],  # infer.py --engine ray; 2.64 takes away how often a block is retried
+        "ray": RAY,
         "retinanet": RETINANET,
-        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RETINANET],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RAY, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",

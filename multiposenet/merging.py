@@ -91,8 +91,10 @@ def _merged_config(manifests, files):
 
 def _overridden(config, overrides):
     changed = changed_model(config, overrides)
-    for field in dict.fromkeys(field for head in changed.heads for field in FIELDS[head]):
-        if getattr(changed, field) != getattr(config, field):
-            raise UserError(f"model.{field} = {getattr(changed, field)!r}: the weights were trained with "
-                            f"{getattr(config, field)!r}; train them again for another")
+    for head in changed.heads:
+        for field in FIELDS[head]:
+            if getattr(changed, field) != getattr(config, field):
+                raise UserError(f"model.{field} = {getattr(changed, field)!r}: the weights of {head} were trained with "
+                                f"{getattr(config, field)!r}; train them again for another"
+                                + (", or do without: --set model.refiner_filters=0" if head == "refiner" else ""))
     return changed

@@ -81,7 +81,7 @@ def test_settings_that_no_weight_depends_on_can_be_changed(tiny_model, tmp_path,
     assert merged.config == tiny_model.config.model_copy(update={"half_view": 200, "nms_iou": 0.3})
     for ours, theirs in zip(merged.get_weights(), tiny_model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    for setting, word in (("model.fusion_filters=9", "model.fusion_filters = 9: the weights were trained with"),
+    for setting, word in (("model.fusion_filters=9", "model.fusion_filters = 9: the weights of keypoints were trained with"),
                           ("train.epochs=2", "only settings of the model"), ("model.half=true", "did you mean half_view")):
         assert merge_main([*arguments, setting]) == 2
         assert word in capsys.readouterr().err

@@ -16,7 +16,7 @@ def merge_weights(argv=None):
     parser.add_argument("--output", required=True, help="the .keras file to write")
     parser.add_argument("--half", action="store_true", help="store the weights in float16, half the size")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="a setting that no weight depends on, such as model.half_view=0; may be repeated")
+                        help="a setting that no weight depends on, such as model.refiner_filters=0; may be repeated")
     arguments = parser.parse_args(argv)
     with quiet_tensorflow():
         from multiposenet.merging import merge

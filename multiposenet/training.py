@@ -220,26 +220,33 @@ class _StepGuard(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.batches, self.interrupted, self.ends = None, False, []
+        self.batches, self.interrupted, self.ends, self.latest = None, False, [], None
 
     def step_s(self):
         """Median seconds between this epoch's steps; of one step alone, nothing can be said."""
         return float(np.median(np.diff(self.ends))) if len(self.ends) > 1 else float("nan")
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.ends = []
+        self.ends, self.latest = [], None
 
     def on_train_batch_end(self, batch, logs=None):
         self.ends.append(time.perf_counter())
-        if not math.isfinite(logs["loss"]):
-            names = ", ".join(self.batches.names(self.batches.first + batch))
-            raise UserError(f"the loss became {logs['loss']} at step {self.batches.first + batch}, on: {names}. "
-                            "Look at these samples, or lower train.learning_rate")
+        self._check_latest()
+        self.latest = batch, logs["loss"]
         if self.interrupted:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
+        self._check_latest()
         self.model.stop_training = True
+
+    def _check_latest(self):
+        """One step late: a GPU works on a step while the next batch is sent to it, unless its loss is waited for."""
+        if self.latest and not math.isfinite(self.latest[1]):
+            batch, loss = self.latest
+            names = ", ".join(self.batches.names(self.batches.first + batch))
+            raise UserError(f"the loss became {loss} at step {self.batches.first + batch}, on: {names}. "
+                            "Look at these samples, or lower train.learning_rate")
 
     @contextlib.contextmanager
     def signals(self):

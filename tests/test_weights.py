@@ -54,6 +54,17 @@ def test_merged_model_is_its_parts(runs, tiny_model, tmp_path):
     assert not list(tmp_path.glob("writing*"))
 
 
+def test_half_precision_keeps_what_is_too_large_for_it(tiny_model, tmp_path):
+    model = MultiPoseNet(tiny_model.config)
+    variance = next(weight for weight in model.weights if weight.path.endswith("moving_variance"))
+    variance.assign(np.linspace(1, 300_000, variance.shape[0]))
+    weights.save_model(model, tmp_path / "whole.keras")
+    weights.save_model(model, tmp_path / "half.keras", half=True)
+    assert (tmp_path / "half.keras").stat().st_size < 0.6 * (tmp_path / "whole.keras").stat().st_size
+    for ours, theirs in zip(weights.load_model(tmp_path / "half.keras").get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
 def test_heads_that_are_not_named_come_from_a_merged_model(runs, tiny_model, tmp_path):
     weights.save_model(tiny_model, tmp_path / "base.keras")
     prn = build_prn(tiny_model.config.model_copy(update={"prn_hidden": 9}))

@@ -62,7 +62,8 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, source, batch_size, seed=0, first=0, last=None, augment=True, workers=0, devices=1):
-        super().__init__(workers=max(workers, 1), use_multiprocessing=workers > 0, max_queue_size=8)
+        super().__init__(workers=max(workers, 1), use_multiprocessing=workers > 0,
+                         max_queue_size=max(8, 2 * workers))  # a worker beyond the queue would idle
         self.source, self.seed, self.first, self.augment = source, seed, first, augment
         self.shared = len(source) // devices * devices
         if not self.shared:

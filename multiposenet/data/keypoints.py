@@ -11,7 +11,9 @@ UNSURE = 0.1  # a teacher's joint scored between this and its threshold may be t
 
 
 class KeypointSource(PictureSource):
-    """x: (crop, crop, 3) uint8; y: (crop / 4, crop / 4, 2 (K + 1)) float32, heatmaps and then their masks.
+    """x: (crop, crop, 3) uint8; y: (crop / 4, crop / 4, 2 (K + 1)) float16, heatmaps and then their masks.
+
+    Half precision, for the targets are most of what the loaders send to the training, and it to the GPU.
 
     Args:
         pictures: list of `Picture` with files.
@@ -37,7 +39,7 @@ class KeypointSource(PictureSource):
         return augment.quarters(found)
 
     def targets(self, found):
-        return dict.fromkeys(self.outputs, np.stack(found))  # one array, so that it is sent between processes once
+        return dict.fromkeys(self.outputs, np.stack(found).astype("float16"))  # one array, so that it is sent between processes once
 
     def _placed(self, picture, shape, rng, size):
         """The crop's matrix, and whether it is mirrored."""

@@ -9,6 +9,7 @@ from multiprocessing.util import Finalize
 import keras
 import numpy as np
 
+from multiposenet.data.handover import hand_over
 from multiposenet.errors import UserError
 
 _RUN_ENDS = mmap.mmap(-1, 1)  # shared with the processes that load; 1 when the run has no more use for them
@@ -77,10 +78,12 @@ class Batches(keras.utils.PyDataset):
         return self.last - self.first
 
     def __getitem__(self, i):
-        if os.getpid() != self.owner and os.getpgid(0) != os.getpid():
+        loader = os.getpid() != self.owner
+        if loader and os.getpgid(0) != os.getpid():
             os.setpgid(0, 0)  # a signal to all of the run's group must not take a loader away from under the running step
         step = self.first + i
-        return self.source.load(self.indices(step), np.random.default_rng([self.seed, step if self.augment else 0]))
+        batch = self.source.load(self.indices(step), np.random.default_rng([self.seed, step if self.augment else 0]))
+        return hand_over(batch, self.owner) if loader else batch
 
     def indices(self, step):
         """(batch,) sample numbers of a global step."""

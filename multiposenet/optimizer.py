@@ -34,6 +34,16 @@ class Adam(keras.optimizers.Adam):
             if group:
                 super()._backend_update_step(*map(list, zip(*group)), rate)
 
+    def _update_model_variables_moving_average(self, variables):
+        """A young average forgets faster, as TensorFlow's does that counts updates: after 1,500 steps of momentum 0.998 the
+        weights from before the training would still make up a twentieth of it."""
+        momentum, updates = self.ema_momentum, keras.ops.cast(self.iterations, "float32")
+        self.ema_momentum = keras.ops.minimum(momentum, (1 + updates) / (10 + updates))
+        try:
+            super()._update_model_variables_moving_average(variables)
+        finally:
+            self.ema_momentum = momentum
+
     def finalize_variable_values(self, var_list):
         """Keras calls this at the end of every `fit`, here of every epoch: the training weights must stay."""
 

@@ -111,6 +111,20 @@ def test_best_weights_are_the_average(tmp_path):
         np.testing.assert_allclose(model.get_weights()[0], last.get_weights()[0], rtol=1e-5)
 
 
+def test_young_average_forgets_where_the_weights_began():
+    variable = keras.Variable([5.0])
+    optimizer = training.Adam(0.1, use_ema=True, ema_momentum=0.99)
+    expected = 5.0
+    for step in range(60):
+        optimizer.apply([variable * 2], [variable])
+        momentum = min(0.99, (1 + step) / (10 + step)) if step else 0
+        expected = momentum * expected + (1 - momentum) * float(variable.numpy()[0])
+    latest = float(variable.numpy()[0])
+    optimizer.use_average([variable])
+    average = float(variable.numpy()[0])
+    assert average == pytest.approx(expected, rel=1e-4) and abs(average - latest) < 0.1 * (5 - latest)
+
+
 def test_slow_variables_move_at_their_share_of_the_rate():
     """Adam's first step is the learning rate itself, whatever the gradient."""
     fast, slow = (keras.Variable([1.0, 2.0]) for _ in range(2))

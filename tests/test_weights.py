@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from multiposenet.skeleton import get_skeleton
 
 from conftest import TINY
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 OTHER = dict(name="other", joints=["nose", "tail"])  # a skeleton
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,14 @@ def test_shipped_weights_have_their_presets_sizes():
     shipped, preset = weights.load_pretrained("lite").config, preset_model("lite")
     for field in sorted({field for head in preset.heads for field in weights.FIELDS[head]}):
         assert getattr(shipped, field) == getattr(preset, field), field
+
+
+def test_shipped_r50_has_its_configurations_sizes():
+    shipped = weights.load_pretrained("r50").config
+    for head in ("keypoints", "detector", "refiner"):
+        configured = load_config(CONFIGS / f"{head}_r50_release.yaml").model
+        for field in weights.FIELDS[head]:
+            assert getattr(shipped, field) == getattr(configured, field), field
 
 
 def test_a_head_starts_from_a_run_or_from_a_merged_model(runs, tiny_model, tiny_config, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from multiposenet import training
 from multiposenet.config import load_config
-from multiposenet.data.batches import Source
+from multiposenet.data.batches import Batches, Source
 from multiposenet.errors import UserError
 
 
@@ -206,9 +206,14 @@ def init(**settings):
     monkeypatch.delitem(sys.modules, "wandb")
 
 
-def test_loss_that_is_not_finite_names_the_batch(tmp_path):
-    with pytest.raises(UserError, match="sample5.jpg"):
-        run(settings(), tmp_path, Line(spoil=5))
+@pytest.mark.parametrize("where", ["any", "last"])
+def test_loss_that_is_not_finite_names_the_batch_and_is_not_saved(tmp_path, where):
+    config, source = settings("train.epochs=1"), Line()
+    batches = Batches(source, config.train.batch_size, config.train.seed)
+    spoilt = int(batches.indices(batches.steps_per_epoch - 1)[0]) if where == "last" else 5
+    with pytest.raises(UserError, match=f"sample{spoilt}.jpg"):
+        run(config, tmp_path, Line(spoil=spoilt))
+    assert not list(tmp_path.glob("*.weights.h5"))
 
 
 def test_a_run_is_not_overwritten_nor_mixed(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from scenes import write_coco
 
 from multiposenet.commands import benchmark
+from multiposenet.commands.make_results import main as make_results
 from multiposenet.engines import Peer
 from multiposenet.errors import UserError
 from test_infer import TwoPeople
@@ -23,7 +24,18 @@ def test_tables_and_json(tmp_path, monkeypatch, capsys):
     assert [(row["weights"], row["batch"]) for row in figures["network"]] == [("a.onnx", 1), ("b", 1), ("a.onnx", 3), ("b", 3)]
     assert figures["network"][0]["people"] == 2 and not figures["crowds"] and (tmp_path / "figures.png").stat().st_size
     assert set(figures["whole"][0]) == {"weights", "read_s", "predict_s", "draw_s"}
-    assert "| weights | height | width |" in capsys.readouterr().out
+    assert figures["date"] and figures["versions"]["numpy"] == np.__version__
+    table = "| weights | height | width |"
+    assert table in capsys.readouterr().out
+    assert make_results([f"speed={tmp_path / 'figures.json'}", "--output", str(tmp_path / "page.md")]) == 0
+    page = (tmp_path / "page.md").read_text()
+    assert "### speed" in page and table in page and f"numpy {np.__version__}" in page and figures["command"] in page
+
+
+def test_a_page_of_something_else_than_a_benchmark(tmp_path, capsys):
+    (tmp_path / "old.json").write_text('{"network": []}')
+    assert make_results([str(tmp_path / "old.json"), "--output", str(tmp_path / "page.md")]) == 2
+    assert "old.json: not written by benchmark.py, or by an older version" in capsys.readouterr().err
 
 
 def test_a_training_is_rehearsed_for_the_table(tmp_path, monkeypatch, capsys):
@@ -105,6 +117,7 @@ def test_a_peer_takes_turns_at_its_own_size(tmp_path):
     canvases = np.zeros((1, 64, 96, 3), "uint8")
     rows = benchmark.time_network({"ours": TwoPeople(), "theirs": peer}, canvases, 1, 2)
     assert [(row["height"], row["width"]) for row in rows] == [(64, 96), (32, 64)]
+    assert rows[0]["x theirs"] == pytest.approx(rows[1]["median_s"] / rows[0]["median_s"]) and rows[1]["x theirs"] == 1
     assert not benchmark.time_network({"theirs": peer}, canvases, 2, 1)
     (tmp_path / "broken.onnx").write_bytes(b"not a network")
     for name, says in (("free", "fixed height and width"), ("broken", "cannot open"), ("gone", "cannot open")):

@@ -24,10 +24,12 @@ from multiposenet.drawing import draw_people
 from multiposenet.engines import Peer, load_engine
 from multiposenet.errors import UserError
 from multiposenet.evaluation.figures import seconds_bars
+from multiposenet.evaluation.report import listing, made_by
 from multiposenet.files import write_whole
 from multiposenet.geometry import Letterbox
 from multiposenet.prediction import Predictor, on_canvas, run_model
 
+PACKAGES = ("multiposenet", "keras", "tensorflow", "onnxruntime", "openvino", "ai-edge-litert", "numpy")
 INFER = "import sys; from multiposenet.commands.infer import main; sys.exit(main())"
 
 
@@ -39,14 +41,13 @@ def main(argv=None):
 def benchmark(args):
     """Measure, print Markdown tables and write `--output`; a training that fails leaves the other figures there."""
     configs = [(_head(head), load_config(path, args.overrides)) for head, path in args.train]
-    figures = time_pictures(args)
+    figures, origin = time_pictures(args), made_by(PACKAGES)
     try:  # last: a training sets Keras' precision
         figures["training"] = [time_training(head, config) for head, config in configs]
     finally:
-        for rows in filter(None, figures.values()):
-            print(markdown(rows))
+        print("\n".join(listing(rows) for rows in figures.values() if rows))
         if args.output:
-            write_whole(args.output, json.dumps(figures, indent=1))
+            write_whole(args.output, json.dumps(origin | figures, indent=1))
             seconds_bars(Path(args.output).with_suffix(".png"), figures["network"])
 
 
@@ -80,7 +81,7 @@ def time_network(models, canvases, batch, rounds):
     Returns:
         List of dicts: weights, height, width, batch, people found in a picture (of a peer nobody asks), median and 95th
         percentile of seconds a batch, median of processor seconds, in which other work on the machine hardly counts,
-        pictures a second.
+        pictures a second, and how many times those of each peer that is.
     """
     size = canvases.shape[1:3]
     seconds = {name: [] for name, model in models.items() if _takes(model, size, batch)}
@@ -93,9 +94,11 @@ def time_network(models, canvases, batch, rounds):
             seconds[name].append((wall, time.process_time() - cpu))
             people[name].extend(found.get("count", ()))
     sizes = {name: models[name].shape[2:] if isinstance(models[name], Peer) else size for name in seconds}
-    return [dict(weights=name, height=sizes[name][0], width=sizes[name][1], batch=batch,
+    rows = [dict(weights=name, height=sizes[name][0], width=sizes[name][1], batch=batch,
                  people=float(np.mean(people[name])) if people[name] else "", **_summary(np.array(taken[1:]), batch))
             for name, taken in seconds.items()]
+    peers = {Path(row["weights"]).stem: row["pictures_per_s"] for row in rows if isinstance(models[row["weights"]], Peer)}
+    return [{**row, **{f"x {peer}": row["pictures_per_s"] / rate for peer, rate in peers.items()}} for row in rows]
 
 
 def crowded(models, canvases, wanted):
@@ -166,13 +169,6 @@ def time_training(head, config):
     crop = config.augment.crop if head in ("keypoints", "detector") else ""
     return dict(head=head, crop=crop, batch=batch, step_s=figures["step_s"], trained_per_s=batch / figures["step_s"],
                 loaded_per_s=figures["loads_per_s"])
-
-
-def markdown(rows):
-    """A Markdown table of dicts with the same keys."""
-    cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *cells] if rows else []
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _head(name):

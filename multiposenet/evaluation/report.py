@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from multiposenet.files import sha256, write_whole
@@ -26,9 +26,10 @@ PUBLISHED = {  # METHOD section 8; what is not given is -1
         "*authors, PyTorch, val2017*": (.892, .978, .921, .883, .912, .917),
     },
 }
+SPEED = ("machine", "network", "crowds", "whole", "training")  # the tables of `benchmark.py`
 PREFACE = """# Results
 
-Made by `scripts/make_results.py` from the `metrics.json` files of `scripts/evaluate.py`; not edited by hand. AP and AR
+Made by `scripts/make_results.py` from the files of `scripts/evaluate.py` and `scripts/benchmark.py`; not edited by hand. AP and AR
 are pycocotools'. Rows in italics are published figures, on other pictures than ours, to stand beside. A dash: nothing
 of the kind to find, or not published.
 """
@@ -43,9 +44,14 @@ def provenance(source, annotations=None, scored=None):
         annotations: path of the annotation file, if there is one.
         scored: dict of which part of it was scored.
     """
-    origin = dict(source=_named(source), command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                  date=date.today().isoformat(), versions={name: version(name) for name in PACKAGES})
+    origin = dict(source=_named(source), **made_by(PACKAGES))
     return origin | (dict(annotations=_named(annotations) | (scored or {})) if annotations else {})
+
+
+def made_by(packages):
+    """Dict of the running command, today's date and the versions of those of the packages that are installed."""
+    return dict(command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), date=date.today().isoformat(),
+                versions={name: found for name in packages if (found := _version(name))})
 
 
 def markdown(title, rows):
@@ -55,11 +61,14 @@ def markdown(title, rows):
         title: text.
         rows: dict name -> dict of figure's name -> number; the first row names the columns.
     """
-    names = list(next(iter(rows.values())))  # of the first row; the others may have fewer
-    lines = [f"### {title}", "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(_text(figures.get(column, -1.)) for column in names) + " |"
-              for name, figures in rows.items()]
-    return "\n".join(lines) + "\n"
+    return f"### {title}\n\n" + listing([{"": name, **figures} for name, figures in rows.items()])
+
+
+def listing(rows):
+    """The Markdown table of a list of dicts; the first has all the columns, of which the others may lack some."""
+    columns = list(rows[0])
+    cells = [columns, ["---"] * len(columns), *([_text(row.get(name, -1.)) for name in columns] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def published(title):
@@ -67,11 +76,12 @@ def published(title):
     return {name: dict(zip(COLUMNS, figures)) for name, figures in PUBLISHED.get(title, {}).items()}
 
 
-def page(entries):
+def page(entries, benchmarks):
     """Text of RESULTS.md.
 
     Args:
         entries: dict name -> metrics of one evaluation, as in its metrics.json.
+        benchmarks: dict name -> what `benchmark.py --output` wrote.
     """
     parts = [PREFACE]
     for title in TITLES:
@@ -82,9 +92,13 @@ def page(entries):
             rows |= published(title)
         if rows:
             parts.append(markdown(title, rows))
+    for name, figures in benchmarks.items():
+        parts.append(f"### {name}\n\n" + "\n".join(listing(figures[table]) for table in SPEED if figures.get(table)))
     parts.append("### where the figures come from\n")
     parts += [f"- **{name}**: {_origin(metrics)}, {metrics['date']}: `{metrics['command']}`"
               for name, metrics in entries.items()]
+    parts += [f"- **{name}**: {', '.join(map(' '.join, figures['versions'].items()))}, {figures['date']}: `{figures['command']}`"
+              for name, figures in benchmarks.items()]
     return "\n".join(parts) + "\n"
 
 
@@ -94,6 +108,13 @@ def write(folder, metrics, tables):
     write_whole(folder / METRICS, json.dumps(metrics, indent=1))
     write_whole(folder / TABLES, text)
     return text
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _named(path):
@@ -108,6 +129,6 @@ def _origin(metrics):
 
 
 def _text(value):
-    if isinstance(value, int):
+    if isinstance(value, int | str):
         return str(value)
     return "–" if value < 0 else f"{value:.3f}"  # pycocotools' -1: nothing of that kind to find

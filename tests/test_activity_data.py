@@ -94,6 +94,19 @@ def test_coco_annotations_with_activities(tmp_path):
     assert np.bincount(table.labels).tolist() == [3, 3, 3, 3]
 
 
+def test_a_pictures_action_is_that_of_its_first_person(tmp_path):
+    path = write_coco(tmp_path, 3, people=4)
+    data = json.loads(path.read_text())
+    for entry in data["annotations"]:
+        del entry["activity"]
+    data["images"][0]["action"] = "sitting"
+    path.write_text(json.dumps(data))
+    table = activity.read_poses(path, COCO17, ACTIVITIES)
+    assert [ACTIVITIES[label] for label in table.labels] == ["sitting"] and table.dropped["without an activity"] == 11
+    first = next(entry for entry in data["annotations"] if entry["image_id"] == data["images"][0]["id"])
+    np.testing.assert_allclose(table.poses[0], np.reshape(first["keypoints"], (-1, 3)))
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"activity": "swimming"}, "row 3: activity 'swimming' is not one of model.activities: walking"),
     ({"x1": "wide"}, "row 3: column x1: 'wide' is not a number"),

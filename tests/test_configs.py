@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from multiposenet.config import load_config
+from multiposenet.data.mpii import Classifier
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -21,4 +22,14 @@ def test_every_head_of_every_preset_has_one():
     assert {file.stem for file in FILES} == {f"{head}_{preset}" for head in ("keypoints", "detector", "prn", "activity")
                                              for preset in ("lite", "r50")} | {
                                                  "refiner_lite", "keypoints_r50_release", "detector_r50_release",
-                                                 "refiner_r50_release"}
+                                                 "refiner_r50_release", "activity_lite_pretraining"}
+
+
+@pytest.mark.parametrize("text", ["walking: with a dog", "running: race", "music playing: piano, sitting", "occupation: standing"])
+def test_no_pose_that_activities_are_tested_on_is_pretrained_on(text):
+    tested, before = (load_config(next(file for file in FILES if file.stem == name))
+                      for name in ("activity_lite", "activity_lite_pretraining"))
+    label, other = (Classifier(config.activity.rules, config.activity.exclude, config.model.activities)(text)
+                    for config in (tested, before))
+    assert isinstance(label, int) and isinstance(other, str)
+

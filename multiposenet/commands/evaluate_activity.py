@@ -36,18 +36,21 @@ def compare(config, folder):
     skeleton = config.model.skeleton
     table = read_pose_sets(config, skeleton)
     print(table.describe())
+    runs = {"MLP as configured, from train.init": config} if config.train.init else {}
+    fresh = config.model_copy(update={"train": config.train.model_copy(update=dict(init=None))})
+    for name, (section, settings) in SETTINGS.items():
+        runs[name] = fresh.model_copy(update={section: getattr(fresh, section).model_copy(update=settings)})
     summaries = {}
-    for i, (name, (section, settings)) in enumerate(SETTINGS.items()):
-        changed = config.model_copy(update={section: getattr(config, section).model_copy(update=settings)})
-        summaries[name] = recipe.cross_validate(table, changed, skeleton, folder / "runs" / str(i), resume=True)
+    for name, changed in runs.items():
+        summaries[name] = recipe.cross_validate(table, changed, skeleton, folder / "runs" / name, resume=True)
         print(f"{name}: F1 {summaries[name]['mean']['f1']:.3f}", flush=True)
     alone = config.model_copy(update={"model": config.model.model_copy(update=JOINTS_ALONE)})
     for name in baselines.BASELINES:
         for inputs, changed in (("", config), (", joints alone", alone)):
             summaries[name + inputs] = baselines.cross_validate(name, table, changed, skeleton)
-    first = next(iter(summaries.values()))
-    figures.confusion(folder / "confusion.png", first["confusion"], first["classes"])
-    figures.learning_curve(folder / "learning_curve.png", folder / "runs" / "0" / "1" / "log.csv")
+    first = next(iter(summaries))
+    figures.confusion(folder / "confusion.png", summaries[first]["confusion"], summaries[first]["classes"])
+    figures.learning_curve(folder / "learning_curve.png", folder / "runs" / first / "1" / "log.csv")
     return {"activity": {name: _row(summary) for name, summary in summaries.items()}}
 
 

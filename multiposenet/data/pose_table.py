@@ -4,7 +4,8 @@ CSV: columns image, activity, x1, y1, x2, y2 (the box) and, for each joint of th
 <joint>_v (COCO's visibility, or a score; an empty cell or 0 means missing).
 JSON: a list of COCO results as infer.py writes them: file_name (or image, or image_id), bbox (x, y, width, height),
 keypoints (x, y, v of each joint, flat) and activity. So infer.py's output can be corrected by hand and trained on.
-A COCO annotation file whose annotations have an `activity` is read too.
+A COCO annotation file whose annotations have an `activity` is read too; a picture's `action`, as in sets of Stanford 40,
+is that of its first person.
 People without an activity or without joints are left out and counted. All may be gzipped.
 """
 
@@ -108,7 +109,8 @@ def read_pose_json(path, skeleton, classes):
     """
     entries = read_json(path)
     if isinstance(entries, dict):
-        people = [(picture.name, person) for picture in read_coco(path, skeleton=skeleton) for person in picture.people]
+        people = [(picture.name, person, picture.extra.get("action") if number == 0 else None)
+                  for picture in read_coco(path, skeleton=skeleton) for number, person in enumerate(picture.people)]
         return _table(path, "person", enumerate(people), _coco_person, skeleton, classes)
     if not isinstance(entries, list):
         raise UserError(f"{path}: expected a list of people as infer.py writes it, found a {type(entries).__name__}")
@@ -124,9 +126,9 @@ def _result_person(entry):
     return name, entry.get("activity"), xywh_to_xyxy(entry["bbox"]), entry["keypoints"]
 
 
-def _coco_person(named):
-    name, person = named
-    activity = None if person.crowd else person.extra.get("activity")
+def _coco_person(entry):
+    name, person, action = entry
+    activity = None if person.crowd else person.extra.get("activity", action)
     return name, activity, person.box_xyxy, person.keypoints.ravel()
 
 

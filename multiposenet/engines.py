@@ -134,7 +134,8 @@ def load_engine(path, engine="auto", threads=None):
 
     Args:
         path: exported file (.onnx, .xml, .tflite), .keras file, or the name of shipped weights.
-        engine: a key of `ENGINES`, "keras", or "auto": the one the file is for.
+        engine: a key of `ENGINES`, "keras", or "auto": the one the file is for. Weights for Keras are exported for another
+            engine once, see `kept_export`.
         threads: that the engine may use; None leaves it to the engine. Keras takes its number from the environment.
 
     Returns:
@@ -145,6 +146,11 @@ def load_engine(path, engine="auto", threads=None):
             is not installed.
     """
     fitting = next((name for name, kind in ENGINES.items() if Path(path).suffix == kind.suffix), "keras")
+    if fitting == "keras" and engine in ENGINES:
+        from multiposenet.kept_exports import kept_export
+
+        _package(ENGINES[engine].package)  # before minutes are spent
+        return ENGINES[engine](kept_export(path, engine), threads)
     if engine not in ("auto", fitting):
         wanted = ENGINES[engine].suffix if engine in ENGINES else ".keras"
         raise UserError(f"{path}: {engine} reads {wanted} files; export one with export.py or choose --engine {fitting}")

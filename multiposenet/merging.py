@@ -2,7 +2,8 @@
 
 from multiposenet.config import HEADS, Config, ModelConfig, changed_model
 from multiposenet.errors import UserError
-from multiposenet.weights import FIELDS, fingerprint, load_head, load_pretrained, pretrained_path, read_manifest, save_model
+from multiposenet.registry import pretrained_path
+from multiposenet.weights import FIELDS, fingerprint, load_head, load_pretrained, read_manifest, save_model
 
 
 def merge(paths, output, half=False, base=None, overrides=()):

@@ -1,4 +1,4 @@
-"""Weights too large for the package: where they lie, and their download.
+"""Weights by name: those in the package, and the download of those too large for it.
 
 A registry is a YAML file, `pretrained/registry.yaml` here or the one that MULTIPOSENET_REGISTRY names (of a team that
 keeps weights of its own):
@@ -45,6 +45,34 @@ def entries():
     return found
 
 
+def pretrained_path(name_or_path):
+    """Path of the weights that `weights.load_pretrained` opens.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if str(name_or_path).endswith(".keras"):
+        return Path(name_or_path)
+    ours, others = shipped(name_or_path), entries()
+    if ours.is_file():
+        return ours
+    if str(name_or_path) in others:
+        return fetch(name_or_path, others[str(name_or_path)])
+    known = sorted({path.stem for path in shipped("").parent.glob("*.keras")} | set(others))
+    raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known)}); give a name or a "
+                    ".keras file")
+
+
+def shipped(name):
+    """Where weights of that name would lie in the package."""
+    return Path(__file__).with_name("pretrained") / f"{name}.keras"
+
+
+def cache():
+    """Folder of what is downloaded or made once and kept: `multiposenet` in Keras' home."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "multiposenet"
+
+
 def fetch(name, entry):
     """Path of the weights, downloaded unless they are in Keras' cache already; the hash is checked either way.
 
@@ -56,8 +84,8 @@ def fetch(name, entry):
     print(f"weights {name}: {entry.size_mb:.0f} MB from {entry.url} (card: {entry.card})")
     try:
         return Path(keras.utils.get_file(f"{name}-{entry.sha256[:8]}.keras", entry.url, file_hash=entry.sha256,
-                                         hash_algorithm="sha256", cache_subdir="multiposenet",
-                                         cache_dir=os.environ.get("KERAS_HOME")))
+                                         hash_algorithm="sha256", cache_subdir=cache().name,
+                                         cache_dir=cache().parent))
     except Exception as error:  # Keras raises a bare Exception for the network, ValueError for the hash
         raise UserError(f"{name}: cannot be downloaded from {entry.url} ({_first_line(error)}); bring the file by other "
                         "means and give its path") from None

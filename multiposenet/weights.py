@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 import multiposenet
-from multiposenet import registry
 from multiposenet.config import Config, parse_config
 from multiposenet.errors import UserError
 from multiposenet.files import replacing, write_whole
+from multiposenet.registry import entries, pretrained_path, shipped
 
 # The ModelConfig fields each head's weights depend on; parts that share a field must agree on it.
 BACKBONE = ("backbone", "preprocessing", "backbone_padding", "fpn_channels", "fpn_context")
@@ -229,31 +229,9 @@ def load_pretrained(name_or_path):
     return load_model(pretrained_path(name_or_path))
 
 
-def pretrained_path(name_or_path):
-    """Path of the weights that `load_pretrained` opens.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    if str(name_or_path).endswith(".keras"):
-        return Path(name_or_path)
-    shipped, others = _shipped(name_or_path), registry.entries()
-    if shipped.is_file():
-        return shipped
-    if str(name_or_path) in others:
-        return registry.fetch(name_or_path, others[str(name_or_path)])
-    known = sorted({path.stem for path in _shipped("").parent.glob("*.keras")} | set(others))
-    raise UserError(f"no pretrained weights named {name_or_path!r} (there are: {', '.join(known)}); give a name or a "
-                    ".keras file")
-
-
 def _is_head(source):
     """Whether it names one head's weights, not a merged model."""
-    return not (str(source).endswith(".keras") or _shipped(source).is_file() or str(source) in registry.entries())
-
-
-def _shipped(name):
-    return Path(__file__).with_name("pretrained") / f"{name}.keras"
+    return not (str(source).endswith(".keras") or shipped(source).is_file() or str(source) in entries())
 
 
 def _halve(path):

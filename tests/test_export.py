@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from multiposenet.config import PredictConfig
 from multiposenet.engines import ENGINES, load_engine
 from multiposenet.errors import UserError
 from multiposenet.export import WRITERS, export
+from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.prediction import Predictor
 from multiposenet.skeleton import COCO17
 from multiposenet.weights import save_model
@@ -174,13 +176,43 @@ def test_files_that_are_no_good(onnx_file, tmp_path):
 def test_an_engine_that_is_not_there_or_does_not_fit(onnx_file, monkeypatch):
     with pytest.raises(UserError, match="openvino reads .xml files"):
         load_engine(onnx_file, "openvino")
-    with pytest.raises(UserError, match="onnxruntime reads .onnx files"):
-        load_engine("lite", "onnxruntime")
+    with pytest.raises(UserError, match="keras reads .keras files"):
+        load_engine(onnx_file, "keras")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="pip install"):
         load_engine(onnx_file)
 
 
+def test_weights_by_name_are_exported_once(onnx_file, lite, tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("multiposenet.export.export", lambda model, output, form: made.append((type(model), form)) or shutil.copy(onnx_file, output))
+    engines = [load_engine("lite", "onnxruntime") for _ in range(2)]
+    assert made == [(MultiPoseNet, "onnx")] and capsys.readouterr().out.count("once") == 1
+    assert all(engine.name == "onnxruntime" and engine.config == lite.config for engine in engines)
+    subprocess.run([sys.executable, "-c", KEPT], check=True)
+    (tmp_path / "other.keras").write_bytes(b"other weights")
+    for weights, engine, says in ((tmp_path / "other.keras", "onnxruntime", "other.keras: not a model"),
+                                  (tmp_path / "none.keras", "onnxruntime", "none.keras: no such model file"),
+                                  ("heavy", "onnxruntime", "no pretrained weights named 'heavy'"),
+                                  ("lite", "litert", "export.py --size")):
+        with pytest.raises(UserError, match=says):
+            load_engine(weights, engine)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match="pip install"):
+        load_engine("lite", "openvino")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set KERAS_HOME"):
+        load_engine("lite", "onnxruntime")
+
+
+KEPT = """
+import sys
+from multiposenet.engines import load_engine
+assert load_engine("lite", "onnxruntime").name == "onnxruntime"
+assert not {"tensorflow", "keras", "h5py"} & set(sys.modules), "slow to import and not needed"
+"""
 LIGHT = """
 import sys
 from multiposenet.commands.infer import main

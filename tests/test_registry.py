@@ -34,7 +34,7 @@ def test_a_name_is_downloaded_once(tmp_path, server, tiny_model):
     weights.save_model(tiny_model, tmp_path / "files" / "far.keras")
     content = (tmp_path / "files" / "far.keras").read_bytes()
     register(tmp_path, server, hashlib.sha256(content).hexdigest())
-    path = weights.pretrained_path("far")
+    path = registry.pretrained_path("far")
     assert path.read_bytes() == content and tmp_path / "home" in path.parents
     (tmp_path / "files" / "far.keras").unlink()  # the second time nothing is asked of the server
     assert weights.load_pretrained("far").config == tiny_model.config
@@ -44,18 +44,18 @@ def test_faults_are_named(tmp_path, server, monkeypatch):
     (tmp_path / "files" / "far.keras").write_bytes(b"something else")
     register(tmp_path, server, "0" * 64)
     with pytest.raises(UserError, match="far: cannot be downloaded"):
-        weights.pretrained_path("far")
+        registry.pretrained_path("far")
     (tmp_path / "files" / "far.keras").unlink()
     with pytest.raises(UserError, match="cannot be downloaded.*404.*other means"):
-        weights.pretrained_path("far")
+        registry.pretrained_path("far")
     with pytest.raises(UserError, match="near.*far, lite"):
-        weights.pretrained_path("near")
+        registry.pretrained_path("near")
     register(tmp_path, server, "short")
     with pytest.raises(UserError, match="registry.yaml, far: sha256"):
-        weights.pretrained_path("far")
+        registry.pretrained_path("far")
     monkeypatch.setenv(registry.VARIABLE, str(tmp_path / "none.yaml"))
     with pytest.raises(UserError, match="none.yaml"):
-        weights.pretrained_path("far")
+        registry.pretrained_path("far")
 
 
 def test_our_registry_can_be_read(monkeypatch):

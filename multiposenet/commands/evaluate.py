@@ -6,6 +6,7 @@ from pathlib import Path
 from multiposenet.commands.common import add_config_arguments, config_from, predict_config, quiet_tensorflow, run
 from multiposenet.errors import UserError
 from multiposenet.evaluation import report
+from multiposenet.registry import pretrained_path
 
 PARTS = ("keypoints", "boxes", "prn", "association")
 
@@ -49,7 +50,7 @@ def _tables(args, truth):
         return PrnTables(truth, prn, config), source
     variants = list(VARIANTS)[:1] if args.single or args.part == "boxes" else VARIANTS
     model = weights.load_pretrained(args.weights)
-    return ModelTables(truth, args.out, model, predict_config(args), variants), weights.pretrained_path(args.weights)
+    return ModelTables(truth, args.out, model, predict_config(args), variants), pretrained_path(args.weights)
 
 
 def _activity(args):

@@ -20,6 +20,7 @@ from multiposenet.data.videos import is_video
 from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
 from multiposenet.files import sha256
+from multiposenet.registry import pretrained_path
 
 RETRIES = 3  # of a block whose worker died: more often than that, it is the block that kills
 
@@ -76,8 +77,6 @@ def _weights_file(name):
     with quiet_tensorflow():
         load_engine(name)
         if not Path(name).is_file():
-            from multiposenet.weights import pretrained_path
-
             name = pretrained_path(name)
     return Path(name).absolute()
 

@@ -43,8 +43,11 @@ class PersonCrops(layers.Layer):
         corner, sides = person_window.corner_and_sides(boxes, self.margin)
         down, across = (ops.cast(self._matrix(corner[..., i], sides[..., i], self.grid[1 - i], ops.shape(features)[2 - i]),
                                  features.dtype) for i in (1, 0))
-        rows = ops.einsum("bnih,bhwc->bniwc", down, features)
-        return ops.einsum("bnjw,bniwc->bnijc", across, rows)
+        batch, height, width, channels = ops.shape(features)
+        wide = ops.reshape(features, (batch, height, width * channels))  # no product has to turn its factors round
+        rows = ops.matmul(ops.reshape(down, (batch, -1, height)), wide)
+        rows = ops.reshape(rows, (batch, -1, self.grid[0], width, channels))
+        return ops.matmul(across[:, :, None], rows)
 
     def _matrix(self, corner, side, cells, length):
         """(batch, n, cells, length): the shares of the features' cells in each cell of the crop, along one axis."""

@@ -32,4 +32,3 @@ def test_no_pose_that_activities_are_tested_on_is_pretrained_on(text):
     label, other = (Classifier(config.activity.rules, config.activity.exclude, config.model.activities)(text)
                     for config in (tested, before))
     assert isinstance(label, int) and isinstance(other, str)
-

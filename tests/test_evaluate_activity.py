@@ -7,8 +7,8 @@ from scenes import draw_scene
 from multiposenet import weights
 from multiposenet.commands import evaluate_activity
 from multiposenet.commands.evaluate import main
-from multiposenet.data.activity import read_poses
 from multiposenet.config import Config, parse_config
+from multiposenet.data.activity import read_poses
 from multiposenet.evaluation import baselines
 from multiposenet.models.heads import build_activity
 from multiposenet.skeleton import COCO17
@@ -59,7 +59,8 @@ def test_the_command_compares_and_resumes(poses, tmp_path, monkeypatch, capsys):
     config = parse_config(dict(model=dict(activity_units=[32, 16], activities=["dancing"])), "test", Config)
     (tmp_path / "before").mkdir()
     weights.save_head("activity", build_activity(config.model), tmp_path / "before", config, {})
-    assert main([*arguments, "--overwrite", "--set", f"train.init={tmp_path / 'before'}"]) == 0  # the folds are finished: only those of the new row are trained
+    # The folds are finished: only those of the new row are trained.
+    assert main([*arguments, "--overwrite", "--set", f"train.init={tmp_path / 'before'}"]) == 0
     found = json.loads((tmp_path / "metrics.json").read_text())["activity"]
     assert next(iter(found)) == "MLP as configured, from train.init" and rows.items() <= found.items()
     assert found["MLP as configured, from train.init"] != rows[chosen[0]]

@@ -186,7 +186,8 @@ def test_an_engine_that_is_not_there_or_does_not_fit(onnx_file, monkeypatch):
 def test_weights_by_name_are_exported_once(onnx_file, lite, tmp_path, monkeypatch, capsys):
     made = []
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("multiposenet.export.export", lambda model, output, form: made.append((type(model), form)) or shutil.copy(onnx_file, output))
+    monkeypatch.setattr("multiposenet.export.export",
+                        lambda model, output, form: made.append((type(model), form)) or shutil.copy(onnx_file, output))
     engines = [load_engine("lite", "onnxruntime") for _ in range(2)]
     assert made == [(MultiPoseNet, "onnx")] and capsys.readouterr().out.count("once") == 1
     assert all(engine.name == "onnxruntime" and engine.config == lite.config for engine in engines)

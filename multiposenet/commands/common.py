@@ -56,8 +56,8 @@ def add_weights_arguments(parser, *others, also=""):
     parser.add_argument("--weights", default="lite",
                         help="shipped weights by name, a .keras file, or a file of export.py (default: lite)")
     parser.add_argument("--engine", choices=("auto", "keras", *ENGINES, *others), default="auto",
-                        help="what runs the weights (default: auto, what their file is for); onnxruntime and openvino export weights "
-                        "by name once and keep the file" + also)
+                        help="what runs the weights (default: auto, what their file is for); onnxruntime and openvino "
+                        "export Keras weights once and keep the file" + also)
 
 
 def config_from(args, *overrides):

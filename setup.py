@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 RETINANET = ["keras-retinanet==1.0.0"]  # the archived reference our detector is tested against; needs gcc
-ONNX = ["onnx", "tf2onnx>=1.17", "onnxruntime"]  # an older tf2onnx wants protobuf 3
+EXPORT = ["onnx", "tf2onnx>=1.17", "onnxruntime", "openvino", "ai-edge-litert"]  # an older tf2onnx wants protobuf 3
 DEMO = ["gradio>=6.31", "scikit-image"]  # the page of demo.py; the pictures of infer.py --sample
 RAY = ["ray[data]>=2.60,<2.64"]  # infer.py --engine ray; 2.64 takes away how often a block is retried
 NOTEBOOKS = ["nbclient", "nbformat", "ipykernel"]  # tests/test_notebooks.py runs them
@@ -27,11 +27,11 @@ setup(
                       "av>=15.1"],  # videos; supervision depends on it too
     extras_require={
         "demo": DEMO,
-        "export": [*ONNX, "openvino", "ai-edge-litert"],
+        "export": EXPORT,
         "docs": ["pdoc"],  # the API reference, CONTRIBUTING.md
         "ray": RAY,
         "retinanet": RETINANET,
-        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *ONNX, *RAY, *RETINANET],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", *NOTEBOOKS, *DEMO, *EXPORT, *RAY, *RETINANET],
     },
     entry_points={"console_scripts": [
         "multiposenet-infer = multiposenet.commands.infer:main",

@@ -104,6 +104,8 @@ class AugmentConfig(Section):
     flip: Fraction = 0.3
     border: int = 128  # grey outside the picture
     color: Fraction = 0.0  # largest change of brightness, contrast and saturation
+    blur: Annotated[float, Field(ge=0)] = 0.0  # px, largest sigma
+    jpeg: Fraction = 0.0  # share of the crops that are compressed
     mosaic: Fraction = 0.0  # share of the crops put together from four pictures, each in a quarter
 
 
@@ -115,6 +117,8 @@ class LossConfig(Section):
     sigma_share: float = 0.0  # sigma of a joint's target, by the root of its person's box area; 0: METHOD's 7 px for all
     sigma_px: Range = (4, 14)  # what it is kept within
     intermediate: float = 1.0  # weight of each of the four intermediate heatmap losses
+    unsure_weight: Fraction = 0.0  # of cells near a joint that a teacher half saw (v = 0, but scored above 0.1 in `teacher_raw`)
+    region_weight: Fraction = 0.0  # of cells on crowds and on people whose joints nobody labelled
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     smooth_l1_sigma: float = 3.0

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from multiposenet.config import AugmentConfig
 from multiposenet.data import augment
 
 RNG = np.random.default_rng(0)
@@ -70,6 +71,19 @@ def test_color_jitter_is_brightness_then_contrast_about_the_mean_then_saturation
     grey = pixels.mean(axis=2, keepdims=True)
     expected = np.clip((pixels - grey) * saturation + grey, 0, 255)
     assert np.abs(augment.jitter_color(picture, 0.2, np.random.default_rng(4)) - expected).max() <= 0.51
+
+
+def test_pixels_stay_as_they_are_until_blur_or_compression_is_switched_on():
+    picture = (100 * RNG.random((64, 48, 1)) * [1, 0.5, 0] + [100, 60, 20]).astype("uint8")  # reddish noise
+    assert augment.vary_pixels(picture, AugmentConfig(), RNG) is picture
+    for settings in (AugmentConfig(blur=3), AugmentConfig(jpeg=1)):
+        varied = augment.vary_pixels(picture, settings, np.random.default_rng(0))
+        assert varied.shape == picture.shape and varied.dtype == np.uint8 and (varied != picture).any()
+        np.testing.assert_allclose(varied.mean((0, 1)), picture.mean((0, 1)), atol=3)  # red is still red
+    blurred = [augment.vary_pixels(picture, AugmentConfig(blur=blur), np.random.default_rng(0)) for blur in (1, 3)]
+    assert picture.std() > blurred[0].std() > blurred[1].std()
+    kept = [augment.vary_pixels(picture, AugmentConfig(jpeg=0.3), RNG) is picture for _ in range(100)]
+    assert 50 < sum(kept) < 90
 
 
 def test_quarters_are_in_reading_order():

@@ -18,6 +18,7 @@ from multiposenet.config import PredictConfig
 from multiposenet.engines import ENGINES, load_engine
 from multiposenet.errors import UserError
 from multiposenet.export import WRITERS, export
+from multiposenet.kept_exports import kept_export
 from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.prediction import Predictor
 from multiposenet.skeleton import COCO17
@@ -195,10 +196,11 @@ def test_weights_by_name_are_exported_once(onnx_file, lite, tmp_path, monkeypatc
     (tmp_path / "other.keras").write_bytes(b"other weights")
     for weights, engine, says in ((tmp_path / "other.keras", "onnxruntime", "other.keras: not a model"),
                                   (tmp_path / "none.keras", "onnxruntime", "none.keras: no such model file"),
-                                  ("heavy", "onnxruntime", "no pretrained weights named 'heavy'"),
-                                  ("lite", "litert", "export.py --size")):
+                                  ("heavy", "onnxruntime", "no pretrained weights named 'heavy'")):
         with pytest.raises(UserError, match=says):
             load_engine(weights, engine)
+    with pytest.raises(UserError, match="export.py --size"):
+        kept_export("lite", "litert")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match="pip install"):
         load_engine("lite", "openvino")

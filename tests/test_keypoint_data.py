@@ -67,28 +67,34 @@ def person(box, joints=0, **options):
     return Person(1, np.array(box, "float32"), keypoints, options.pop("crowd", False), 100, None, options)
 
 
-def still(tmp_path, people):
-    config = load_config(None, ["augment.crop=160", "augment.person_height=0.5"])
+def still(tmp_path, people, *settings):
+    config = load_config(None, ["augment.crop=160", "augment.person_height=0.5", *settings])
     source = KeypointSource([picture_with(people, tmp_path)], config, COCO17, ["heatmaps"], varied=False)
     return split(source.load([0], np.random.default_rng(0))[1])
 
 
 def test_no_loss_over_crowds_and_people_without_joints(tmp_path):
     main = person([40, 40, 120, 120], joints=5)  # fills half of the crop: scale 1, no shift
-    _, mask = still(tmp_path, [main, person([0, 0, 20, 160]), person([140, 0, 160, 40], crowd=True)])
+    people = [main, person([0, 0, 20, 160]), person([140, 0, 160, 40], crowd=True)]
+    _, mask = still(tmp_path, people)
     assert not mask[0, :, :5].any() and not mask[0, :10, 35:].any()
     assert mask[0, :, 6:34].all() and mask[0, 11:, 35:].all()
+    _, mask = still(tmp_path, people, "loss.region_weight=0.25")
+    assert (mask[0, :, :5] == 0.25).all() and (mask[0, :, 6:34] == 1).all()
 
 
 def test_no_loss_where_the_teacher_was_unsure(tmp_path):
     raw = np.zeros((17, 3))
     raw[9] = [100, 80, 0.2]
     raw[10] = [50, 80, 0.05]
-    _, mask = still(tmp_path, [person([40, 40, 120, 120], joints=5, teacher_raw=raw.ravel().tolist())])
+    people = [person([40, 40, 120, 120], joints=5, teacher_raw=raw.ravel().tolist())]
+    _, mask = still(tmp_path, people)
     around = heatmap.disc((100, 80), 21, 160, 160)
     np.testing.assert_array_equal(mask[0, ..., 9] == 0, around)
     np.testing.assert_array_equal(mask[0, ..., 17] == 0, around)  # the background map depends on it
     assert mask[0, ..., 10].all() and mask[0, ..., 0].all()
+    _, mask = still(tmp_path, people, "loss.unsure_weight=0.5")
+    np.testing.assert_array_equal(mask[0, ..., 9], np.where(around, 0.5, 1))
 
 
 def test_joints_as_wide_as_their_person_weigh_by_their_width(tmp_path):

@@ -6,6 +6,9 @@ A matrix is 2x3 and takes picture points (pixel centres) to crop points.
 import cv2
 import numpy as np
 
+LEAST_BLUR_PX = 0.1  # OpenCV takes a sigma of 0 for "choose one"
+JPEG_QUALITY = (20, 90)  # of 100, from poor to what cameras write
+
 
 def similarity(center, angle_deg, scale, target):
     """Turn by `angle_deg` (counter-clockwise as seen) and scale about `center`, which lands on `target`; both x, y."""
@@ -45,6 +48,18 @@ def warp_boxes(boxes_xyxy, matrix):
     boxes = np.asarray(boxes_xyxy, "float32").reshape(-1, 4)
     corners = warp_points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) - 0.5, matrix) + 0.5
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def vary_pixels(picture, settings, rng):
+    """Colour, sharpness and compression changed at random as `AugmentConfig` says. (h, w, 3) uint8 -> the same."""
+    picture = jitter_color(picture, settings.color, rng)
+    if settings.blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), max(rng.uniform(0, settings.blur), LEAST_BLUR_PX))
+    if settings.jpeg and rng.random() < settings.jpeg:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*JPEG_QUALITY))]
+        _, file = cv2.imencode(".jpg", picture[..., ::-1], quality)
+        picture = cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1]
+    return picture
 
 
 def jitter_color(picture, amount, rng):

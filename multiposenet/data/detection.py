@@ -32,7 +32,7 @@ class DetectionSource(PictureSource):
         matrix = self._placed(pixels.shape[:2], rng, size)
         crop = augment.warp_picture(pixels, matrix, (size, size), self.settings.border)
         if self.varied:
-            crop = augment.jitter_color(crop, self.settings.color, rng)
+            crop = augment.vary_pixels(crop, self.settings, rng)
         return crop, people_in_crop(picture.people, matrix, size)
 
     def joined(self, found, size):

@@ -32,7 +32,7 @@ class KeypointSource(PictureSource):
         matrix, flip = self._placed(picture, pixels.shape[:2], rng, size)
         crop = augment.warp_picture(pixels, matrix, (size, size), self.settings.border)
         if self.varied:
-            crop = augment.jitter_color(crop, self.settings.color, rng)
+            crop = augment.vary_pixels(crop, self.settings, rng)
         return crop, self._target(picture, pixels.shape[:2], matrix, flip, size)
 
     def joined(self, found, size):
@@ -69,7 +69,7 @@ class KeypointSource(PictureSource):
         for person in picture.people:
             if person.crowd or not person.num_joints:
                 region = self._warped_region(person, shape, matrix, cells)
-                mask[region > 0] = 0
+                mask[region > 0] *= self.loss.region_weight
         self._mask_unsure(people, sigmas, matrix, flip, mask, size)
         return np.concatenate([maps, self._extra_map(people, maps, shape, matrix, cells), mask], axis=-1)
 
@@ -79,7 +79,7 @@ class KeypointSource(PictureSource):
         return moved[:, self.skeleton.mirror_order] if flip else moved
 
     def _mask_unsure(self, people, sigmas, matrix, flip, mask, size):
-        """No loss on a joint's map near a place where the teacher half saw it: v = 0 there means unknown."""
+        """Less loss, or none, on a joint's map near a place where the teacher half saw it: v = 0 there means unknown."""
         for person, sigma in zip(people, sigmas):
             if "teacher_raw" not in person.extra:
                 continue
@@ -88,8 +88,8 @@ class KeypointSource(PictureSource):
             places = self._moved([np.column_stack([raw[:, :2], unsure])], matrix, flip)[0]
             for joint in np.nonzero(places[:, 2])[0]:
                 around = heatmap.disc(places[joint], 3 * sigma, size, size)
-                mask[around, joint] = 0
-                mask[around, -1] = 0
+                mask[around, joint] *= self.loss.unsure_weight
+                mask[around, -1] *= self.loss.unsure_weight
 
     def _extra_map(self, people, maps, shape, matrix, cells):
         if self.extra_channel == "background":

@@ -145,7 +145,7 @@ def load_engine(path, engine="auto", threads=None):
         UserError: no such file, one the engine does not read, a damaged one, one of another version, or an engine that
             is not installed.
     """
-    fitting = next((name for name, kind in ENGINES.items() if Path(path).suffix == kind.suffix), "keras")
+    fitting = fitting_engine(path)
     if fitting == "keras" and engine in ENGINES:
         from multiposenet.kept_exports import kept_export
 
@@ -161,6 +161,11 @@ def load_engine(path, engine="auto", threads=None):
     if not Path(path).is_file():
         raise UserError(f"{path}: no such model file; make one with export.py")
     return ENGINES[fitting](path, threads)
+
+
+def fitting_engine(path):
+    """What a file is for, by its suffix: a key of `ENGINES`, or "keras" for all else."""
+    return next((name for name, kind in ENGINES.items() if Path(path).suffix == kind.suffix), "keras")
 
 
 def _onnx_session(onnxruntime, path, threads=None):

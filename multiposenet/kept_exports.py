@@ -1,11 +1,14 @@
 """Exports that are made at the first use and kept, so that weights by name run on another engine than Keras."""
 
-from multiposenet.engines import CONTRACT, ENGINES
+import importlib.util
+
+from multiposenet.engines import CONTRACT, ENGINES, fitting_engine
 from multiposenet.errors import UserError
 from multiposenet.files import sha256
 from multiposenet.registry import cache, pretrained_path
 
-FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}  # LiteRT's are for one size of picture, which nobody named
+# Fastest first (RESULTS.md). LiteRT's are for one size of picture, which nobody named.
+FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
 def kept_export(name_or_path, engine):
@@ -26,11 +29,30 @@ def kept_export(name_or_path, engine):
     weights = pretrained_path(name_or_path)
     if not weights.is_file():
         raise UserError(f"{weights}: no such model file; make one with merge_weights.py")
-    place = cache() / f"{weights.stem}-{sha256(weights)[:12]}-{CONTRACT}{ENGINES[engine].suffix}"
+    place = _place(weights, engine)
     if not place.is_file():
         print(f"{name_or_path}: making the file for {engine} once, {place}; this takes some minutes", flush=True)
         _make(weights, place, FORMATS[engine])
     return place
+
+
+def fastest_engine(name_or_path):
+    """Key of `engines.ENGINES` for which an export of these weights is kept already and which is installed, or else what
+    their file is for.
+
+    Raises:
+        UserError: see `pretrained_path`.
+    """
+    fitting = fitting_engine(name_or_path)
+    if fitting != "keras":
+        return fitting
+    weights = pretrained_path(name_or_path)
+    return next((engine for engine in FORMATS if weights.is_file() and _place(weights, engine).is_file()
+                 and importlib.util.find_spec(ENGINES[engine].package)), fitting)
+
+
+def _place(weights, engine):
+    return cache() / f"{weights.stem}-{sha256(weights)[:12]}-{CONTRACT}{ENGINES[engine].suffix}"
 
 
 def _make(weights, place, form):

@@ -18,7 +18,7 @@ from multiposenet.config import PredictConfig
 from multiposenet.engines import ENGINES, load_engine
 from multiposenet.errors import UserError
 from multiposenet.export import WRITERS, export
-from multiposenet.kept_exports import kept_export
+from multiposenet.kept_exports import fastest_engine, kept_export
 from multiposenet.models.multiposenet import MultiPoseNet
 from multiposenet.prediction import Predictor
 from multiposenet.skeleton import COCO17
@@ -189,10 +189,16 @@ def test_weights_by_name_are_exported_once(onnx_file, lite, tmp_path, monkeypatc
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("multiposenet.export.export",
                         lambda model, output, form: made.append((type(model), form)) or shutil.copy(onnx_file, output))
+    assert fastest_engine("lite") == "keras" and fastest_engine("a.tflite") == "litert"
     engines = [load_engine("lite", "onnxruntime") for _ in range(2)]
     assert made == [(MultiPoseNet, "onnx")] and capsys.readouterr().out.count("once") == 1
     assert all(engine.name == "onnxruntime" and engine.config == lite.config for engine in engines)
-    subprocess.run([sys.executable, "-c", KEPT], check=True)
+    assert fastest_engine("lite") == "onnxruntime" and fastest_engine(tmp_path / "none.keras") == "keras"
+    cv2.imwrite(str(tmp_path / "a.png"), noisy_pictures((6,), (190, 250))[0])
+    subprocess.run([sys.executable, "-c", LIGHT, str(tmp_path / "a.png"), "--output", str(tmp_path / "out")], check=True)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnxruntime", None)
+        assert fastest_engine("lite") == "keras"
     (tmp_path / "other.keras").write_bytes(b"other weights")
     for weights, engine, says in ((tmp_path / "other.keras", "onnxruntime", "other.keras: not a model"),
                                   (tmp_path / "none.keras", "onnxruntime", "none.keras: no such model file"),
@@ -210,12 +216,6 @@ def test_weights_by_name_are_exported_once(onnx_file, lite, tmp_path, monkeypatc
         load_engine("lite", "onnxruntime")
 
 
-KEPT = """
-import sys
-from multiposenet.engines import load_engine
-assert load_engine("lite", "onnxruntime").name == "onnxruntime"
-assert not {"tensorflow", "keras", "h5py"} & set(sys.modules), "slow to import and not needed"
-"""
 LIGHT = """
 import sys
 from multiposenet.commands.infer import main

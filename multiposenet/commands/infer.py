@@ -22,6 +22,7 @@ from multiposenet.drawing import draw_people
 from multiposenet.engines import load_engine
 from multiposenet.errors import UserError
 from multiposenet.evaluation.augmented import VARIANTS, AugmentedPredictor
+from multiposenet.kept_exports import fastest_engine
 from multiposenet.prediction import Predictor
 
 TTA = ("multi-scale", "mirror")  # in the order of the keys of VARIANTS
@@ -56,10 +57,11 @@ def infer(args):
 
 def _predictor(args, config):
     with quiet_tensorflow():
-        model = load_engine(args.weights, args.engine)
-    if not args.tta:
-        return Predictor(model, config)
-    return AugmentedPredictor(model, config, VARIANTS[", ".join(way for way in TTA if way in args.tta)])
+        if args.tta:
+            views = VARIANTS[", ".join(way for way in TTA if way in args.tta)]
+            return AugmentedPredictor(load_engine(args.weights, args.engine), config, views)
+        engine = fastest_engine(args.weights) if args.engine == "auto" else args.engine
+        return Predictor(load_engine(args.weights, engine), config)
 
 
 def _parser():
@@ -68,7 +70,7 @@ def _parser():
                         "or one video file, URL (rtsp://, http://), webcam number or pattern such as frames/%%05d.png")
     parser.add_argument("--output", required=True, type=_folder, metavar="DIR",
                         help=f"for the drawings and {RESULTS}, or for the drawn video and its .jsonl")
-    add_weights_arguments(parser, "ray", also="; ray: the same for very many pictures, see below")
+    add_weights_arguments(parser, "ray", also=", which auto takes from then on; ray: the same for very many pictures, see below")
     parser.add_argument("--score", type=float, help="people drawn and counted have at least this box score "
                         f"(predict.score_threshold); {RESULTS} holds all the model finds")
     parser.add_argument("--joint-score", type=float, help="the same for joints drawn (predict.joint_threshold)")

@@ -1,5 +1,6 @@
 """The whole graph, pixels to people, as a file for another engine: Keras' own exporters, and what the file says of itself."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 import keras
 
 import multiposenet
-from multiposenet.engines import CONTRACT, LITERT_METADATA
+from multiposenet.engines import CONTRACT, LITERT_METADATA, load_engine
 from multiposenet.errors import UserError
 from multiposenet.weights import fingerprint
 
@@ -34,22 +35,33 @@ def export(model, output, form="onnx", size=None, calibration=None):
         UserError: a wrong suffix or size, a package that is missing, a size that LiteRT needs, no room, or a picture
             of `calibration` that cannot be read.
     """
-    output = Path(output)
     suffix, packages, write = WRITERS[form]
     if calibration and form != "onnx":
         raise UserError(f"int8 is for --format onnx, not {form}")
-    _check(output, form, size, suffix, (*packages, *(["onnxruntime"] if calibration else [])))
+    if keras.backend.backend() != "tensorflow":
+        raise UserError("only Keras on TensorFlow exports this graph: set KERAS_BACKEND=tensorflow")
+    _check_size(form, size)
+    _check_output(output, form, suffix, (*packages, *(["onnxruntime"] if calibration else [])))
     signature = [keras.InputSpec(shape=(1, *size, 3) if size else (None, None, None, 3), dtype="uint8", name="image")]
-    try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix="exporting") as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tf2onnx about NumPy, and of TensorFlow about its own converter
-            write(model, Path(folder) / output.name, signature, metadata(model))
-            if calibration:
-                _to_int8(Path(folder) / output.name, calibration)
-            for part in sorted(Path(folder).iterdir()):
-                os.replace(part, output.parent / part.name)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror or error}); make room or choose another place") from None
+    with _written_whole(output) as path:
+        write(model, path, signature, metadata(model))
+        if calibration:
+            whole = path.with_name(f"float32.{path.name}")
+            os.replace(path, whole)
+            _quantize(whole, path, calibration)
+            whole.unlink()
+
+
+def export_int8(source, output, calibration):
+    """Write an int8 copy of an exported `.onnx` file: the same as `export` with `calibration`, without its minutes.
+
+    Raises:
+        UserError: a source that is no such file, or see `export`.
+    """
+    load_engine(source, "onnxruntime")
+    _check_output(output, "onnx", ".onnx", ("onnx", "onnxruntime"))
+    with _written_whole(output) as path:
+        _quantize(source, path, calibration)
 
 
 def metadata(model):
@@ -61,22 +73,38 @@ def metadata(model):
                 weights_sha256=fingerprint(model))
 
 
-def _check(output, form, size, suffix, packages):
-    if keras.backend.backend() != "tensorflow":
-        raise UserError("only Keras on TensorFlow exports this graph: set KERAS_BACKEND=tensorflow")
+def _check_size(form, size):
+    if size and any(side <= 0 or side % 32 for side in size):
+        raise UserError(f"size {size[0]} x {size[1]}: height and width must be multiples of 32")
+    if form == "litert" and not size:
+        raise UserError("LiteRT needs a fixed size: add --size HEIGHT WIDTH, such as --size 384 512")
+
+
+def _check_output(output, form, suffix, packages):
+    output = Path(output)
     if output.suffix != suffix:
         raise UserError(f"{output}: the name of {form} output must {f'end in {suffix}' if suffix else 'have no suffix'}")
     if not output.parent.is_dir():
         raise UserError(f"{output.parent}: no such folder; make it first")
     if output.is_dir():
         raise UserError(f"{output}: exists already; choose another name")
-    if size and any(side <= 0 or side % 32 for side in size):
-        raise UserError(f"size {size[0]} x {size[1]}: height and width must be multiples of 32")
-    if form == "litert" and not size:
-        raise UserError("LiteRT needs a fixed size: add --size HEIGHT WIDTH, such as --size 384 512")
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise UserError(f"{form} needs {package}, which is not installed: pip install 'multiposenet[export]'")
+
+
+@contextlib.contextmanager
+def _written_whole(output):
+    """Yields where to write; what lies beside that goes to its place when the block ends well."""
+    output = Path(output)
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix="exporting") as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tf2onnx about NumPy, and of TensorFlow about its own converter
+            yield Path(folder) / output.name
+            for part in sorted(Path(folder).iterdir()):
+                os.replace(part, output.parent / part.name)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror or error}); make room or choose another place") from None
 
 
 def _write_onnx(model, path, signature, properties):
@@ -94,13 +122,10 @@ def _write_onnx(model, path, signature, properties):
     onnx.save(graph, path)
 
 
-def _to_int8(path, pictures):
-    from multiposenet.quantization import quantize
+def _quantize(source, target, pictures):
+    from multiposenet.quantization import quantize  # needs onnxruntime
 
-    whole = path.with_name(f"float32.{path.name}")
-    os.replace(path, whole)
-    quantize(whole, path, pictures)
-    whole.unlink()
+    quantize(source, target, pictures)
 
 
 def _write_openvino(model, path, signature, properties):

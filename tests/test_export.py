@@ -110,7 +110,8 @@ def test_int8_is_smaller_and_finds_nearly_the_same(onnx_file, lite, tmp_path):
     photo = pytest.importorskip("skimage.data").astronaut()
     for side in (256, 512):
         cv2.imwrite(str(tmp_path / f"{side}.png"), cv2.resize(photo, (side, side))[..., ::-1])
-    assert command.main(["--int8", "--calibrate", str(tmp_path), "--output", str(tmp_path / "int8.onnx")]) == 0
+    assert command.main(["--weights", str(onnx_file), "--int8", "--calibrate", str(tmp_path),
+                         "--output", str(tmp_path / "int8.onnx")]) == 0
     assert [file.name for file in tmp_path.glob("*.onnx")] == ["int8.onnx"]
     assert (tmp_path / "int8.onnx").stat().st_size < 0.8 * onnx_file.stat().st_size
     graph = onnx.load(tmp_path / "int8.onnx").graph
@@ -141,6 +142,8 @@ def test_int8_of_a_fixed_size(tmp_path, tiny_model):
     (["--int8"], "--calibrate"), (["--calibrate", "somewhere"], "--int8"),
     (["--int8", "--calibrate", "{folder}"], "no picture"),
     (["--int8", "--calibrate", "{picture}", "--format", "openvino"], "int8 is for --format onnx"),
+    (["--int8", "--calibrate", "{picture}", "--weights", "a.onnx", "--size", "64", "96"], "leave out --size"),
+    (["--int8", "--calibrate", "{picture}", "--weights", "a.onnx"], "a.onnx: no such model file"),
 ])
 def test_int8_needs_pictures_and_onnx(tmp_path, capsys, options, says):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((32, 32, 3), 128, "uint8"))

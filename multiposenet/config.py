@@ -46,9 +46,8 @@ class ModelConfig(Section):
     head_filters: Positive = 256  # RetinaNet classification and regression heads
     head_depth: Positive = 4
     refiner_filters: Annotated[int, Field(ge=0)] = 0  # of the second look at each person; 0: none, METHOD's way
-    refiner_blocks: Positive = 4
-    refiner_grid: tuple[Positive, Positive] = (28, 20)  # cells of a person's window, height x width, even
-    refiner_margin: float = 0.15  # a box is widened by this share of its sides to be that window
+    refiner_grid: tuple[Positive, Positive] = (48, 32)  # cells of a person's window, height x width, multiples of 8
+    refiner_margin: float = 0.15  # a box is widened by this share of its sides before the window is drawn around it
     refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: those below change AP by less than 0.001
     prn_hidden: Positive = 1024
     prn_dropout: Fraction = 0.5
@@ -166,9 +165,11 @@ class PrnConfig(Section):
 class RefinerConfig(Section):
     """What the refiner trains on (docs/refiner.md)."""
 
-    people: Positive = 4  # windows a crop; of more people some are chosen
     box_jitter: float = 0.06  # standard deviation of each box edge, share of the side, as a detector errs
-    min_visible: Fraction = 0.3  # of a person's box inside the crop
+    half_share: Fraction = 0.2  # of the people with many joints who are cut to their upper or lower half
+    coarse_share: Fraction = 0.5  # of the windows that are as coarse as small people's
+    coarsest: Fraction = 0.2  # of the window's pixels a side; 0.2: people of some 30 px
+    hidden_share: Fraction = 0.3  # of the windows with a patch before the person
 
 
 class ActivityConfig(Section):

@@ -5,13 +5,13 @@ import numpy as np
 from multiposenet import geometry
 from multiposenet.codecs import anchors
 from multiposenet.data import augment
-from multiposenet.data.sets import PictureSource
+from multiposenet.data.sets import CropSource
 
 MIN_VISIBLE = 0.25  # of a person's box inside the crop; whether less is still a person nobody can say
 MIN_SIDE_PX = 8  # a quarter of the smallest anchor: nothing there could be found
 
 
-class DetectionSource(PictureSource):
+class DetectionSource(CropSource):
     """x: (crop, crop, 3) uint8; y: `regression` (A, 5) and `classification` (A, 2) float32 of `codecs.anchors.targets`.
 
     The crop shows the whole picture, its longer side `augment.scale` times the crop's, at a random place: small factors

@@ -5,12 +5,12 @@ import numpy as np
 from multiposenet.codecs import heatmap
 from multiposenet.data import augment
 from multiposenet.data.coco import region_mask
-from multiposenet.data.sets import PictureSource
+from multiposenet.data.sets import CropSource
 
 UNSURE = 0.1  # a teacher's joint scored between this and its threshold may be there or not
 
 
-class KeypointSource(PictureSource):
+class KeypointSource(CropSource):
     """x: (crop, crop, 3) uint8; y: (crop / 4, crop / 4, 2 (K + 1)) float16, heatmaps and then their masks.
 
     Half precision, for the targets are most of what the loaders send to the training, and it to the GPU.

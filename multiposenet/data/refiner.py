@@ -1,24 +1,28 @@
-"""Crops and people's windows for the refiner (docs/refiner.md)."""
+"""Single people's windows for the refiner (docs/refiner.md)."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 
-from multiposenet import geometry
 from multiposenet.codecs import person_window
 from multiposenet.data import augment
-from multiposenet.data.keypoints import KeypointSource
+from multiposenet.data.sets import PictureSource
 from multiposenet.errors import UserError
+from multiposenet.geometry import PADDING
 
-MIN_SIDE_PX = 8  # of a box: less is no person to see
+HALF_JOINTS = 4  # labelled joints that a half of a person must show to be looked at alone
+HALF_MARGIN = 0.15  # of the sides of the box around them
 
 
-class RefinerSource(KeypointSource):
-    """x: `image` (crop, crop, 3) uint8 and `boxes` (people, 4) float32 pixels; y: (people, K, 3) of `person_window.encode`.
+class RefinerSource(PictureSource):
+    """x: (rows, columns, 3) uint8, the window of one person; y: (K, 3) of `codecs.person_window.encode`.
 
-    The crops are those of the keypoint head; each box is of one person, moved a little as a detector's would be. Places
-    that nobody fills hold a box with no joints.
+    The person is turned, mirrored, recoloured and seen from near or far as `augment` says; as `refiner` says its box errs
+    as a detector's does, it is cut to its upper or lower half, coarse as small people are, or partly hidden.
 
     Args:
-        pictures: list of `Picture` with files; only those that show labelled joints are kept.
+        pictures: list of `Picture` with files; each of their people with labelled joints is a sample.
         config: `Config`; `augment`, `refiner` and the model's `refiner_grid` and `refiner_margin` are used.
         skeleton: for the mirror.
         varied: False leaves nothing to chance, for validation.
@@ -28,54 +32,77 @@ class RefinerSource(KeypointSource):
     """
 
     def __init__(self, pictures, config, skeleton, varied=True):
-        pictures = [picture for picture in pictures if _labelled(picture)]
-        if not pictures:
+        single = [replace(picture, people=[person]) for picture in pictures for person in picture.people
+                  if not person.crowd and person.num_joints]
+        if not single:
             raise UserError("nobody in data.sets has labelled joints: nothing to train on")
-        super().__init__(pictures, config, skeleton, (), varied)
-        self.refiner, self.window = config.refiner, (config.model.refiner_grid, config.model.refiner_margin)
+        super().__init__(single, config.augment, varied)
+        self.refiner, self.skeleton = config.refiner, skeleton
+        self.grid, self.margin = config.model.refiner_grid, config.model.refiner_margin
 
     def load(self, indices, rng):
-        crops, found = zip(*(self._composed(i, rng) for i in indices))
-        boxes, joints = map(np.stack, zip(*(self._chosen(*people, rng) for people in found)))
-        return {"image": np.stack(crops), "boxes": boxes}, joints
+        windows, places = zip(*(self.view(*self._readable(i), rng) for i in indices))
+        return np.stack(windows), np.stack(places)
 
-    def joined(self, found, size):
-        moved = []
-        for (boxes, joints), corner in zip(found, ((0, 0), (size, 0), (0, size), (size, size))):
-            moved.append((boxes + np.tile(corner, 2), joints + [*corner, 0]))
-        return tuple(map(np.concatenate, zip(*moved)))
-
-    def _target(self, picture, shape, matrix, flip, size):
-        """Boxes (n, 4) and joints (n, K, 3) of those who can be seen."""
-        people = _labelled(picture)
-        joints = self._moved([person.keypoints for person in people], matrix, flip)
-        joints[..., 2] = (joints[..., 2] > 0) & ((joints[..., :2] >= 0) & (joints[..., :2] <= size - 1)).all(axis=-1)
-        whole = _turned(np.reshape([person.box_xyxy for person in people], (-1, 4)), matrix)
-        boxes = whole.clip(0, size)
-        seen = geometry.area(boxes) >= self.refiner.min_visible * geometry.area(whole)
-        kept = seen & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= MIN_SIDE_PX) & joints[..., 2].any(axis=1)
-        return boxes[kept], joints[kept]
-
-    def _chosen(self, boxes, joints, rng):
-        """(people, 4) boxes and (people, K, 3) their joints' places."""
-        count = len(boxes)
-        order = (rng.permutation(count) if self.varied else np.arange(count))[:self.refiner.people]
-        boxes, joints = boxes[order].astype("float32"), joints[order]
+    def view(self, picture, pixels, rng):
+        """The window of a picture's only person, and where its joints are."""
+        person, size = picture.people[0], person_window.pixels(self.grid)
+        box, matrix, flip = person.box_xyxy, None, False
         if self.varied:
-            errors = np.clip(rng.standard_normal(boxes.shape), -2.5, 2.5) * self.refiner.box_jitter
-            boxes += np.tile(boxes[:, 2:] - boxes[:, :2], 2) * errors.astype("float32")
-        full = np.tile(np.array([0, 0, 64, 64], "float32"), (self.refiner.people, 1))
-        places = np.zeros((self.refiner.people, len(self.skeleton), 3), "float32")
-        full[:len(order)], places[:len(order)] = boxes, person_window.encode(boxes, joints, *self.window)
-        return full, places
+            box = self._moved(self._half(person, rng), rng)
+        matrix = self._matrix(box, rng)
+        if self.varied and rng.random() < self.settings.flip:
+            matrix, flip = augment.mirrored(matrix, size[1]), True
+        window = augment.warp_picture(pixels, matrix, size, self.settings.border)
+        joints = augment.warp_points(person.keypoints, matrix)
+        if self.varied:
+            window = self._hidden(self._coarse(augment.vary_pixels(window, self.settings, rng), rng), rng)
+        return window, person_window.encode(joints[self.skeleton.mirror_order] if flip else joints, self.grid)
 
+    def _half(self, person, rng):
+        """The box, or that of the upper or lower half of the joints."""
+        joints = person.keypoints[person.keypoints[:, 2] > 0, :2]
+        if len(joints) < 2 * HALF_JOINTS or rng.random() >= self.refiner.half_share:
+            return person.box_xyxy
+        order = np.argsort(joints[:, 1])
+        shown = joints[order[:len(order) // 2] if rng.random() < 0.6 else order[len(order) // 2:]]
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        grow = np.maximum(HALF_MARGIN * (high - low).max(), 1)
+        return np.concatenate([np.maximum(low - grow, person.box_xyxy[:2]), np.minimum(high + grow, person.box_xyxy[2:])])
 
-def _labelled(picture):
-    return [person for person in picture.people if not person.crowd and person.num_joints]
+    def _moved(self, box, rng):
+        errors = np.clip(rng.standard_normal(4), -2.5, 2.5) * self.refiner.box_jitter
+        return box + np.tile(box[2:] - box[:2], 2) * errors
 
+    def _matrix(self, box, rng):
+        """From the picture to the window."""
+        corner, height = person_window.corner_and_height(np.asarray(box, "float32"), self.grid, self.margin)
+        rows, columns = person_window.pixels(self.grid)
+        angle, scale = 0, rows / max(height[0], 1)
+        if self.varied:
+            angle = rng.uniform(-1, 1) * self.settings.rotation_deg
+            scale *= augment.log_uniform(rng, *self.settings.scale)
+        middle = corner + height * np.array([columns / rows, 1]) / 2 - 0.5
+        return augment.similarity(middle, angle, scale, np.array([columns - 1, rows - 1]) / 2)
 
-def _turned(boxes, matrix):
-    """Upright boxes (n, 4) around turned people, taken for ellipses: around turned boxes they would be too large."""
-    middle = augment.warp_points((boxes[:, :2] + boxes[:, 2:] - 1) / 2, matrix) + 0.5
-    reach = np.sqrt(np.square((boxes[:, 2:] - boxes[:, :2]) / 2) @ np.square(matrix[:, :2]).T)
-    return np.concatenate([middle - reach, middle + reach], axis=1)
+    def _coarse(self, window, rng):
+        """As a small person's window looks, which has been enlarged."""
+        if rng.random() >= self.refiner.coarse_share:
+            return window
+        rows, columns = window.shape[:2]
+        scale = augment.log_uniform(rng, self.refiner.coarsest, 1)
+        small = cv2.resize(window, (max(2, round(scale * columns)), max(2, round(scale * rows))), interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, (columns, rows), interpolation=cv2.INTER_LINEAR)
+
+    def _hidden(self, window, rng):
+        """Behind a patch of the window itself, taken from elsewhere in it."""
+        if rng.random() >= self.refiner.hidden_share:
+            return window
+        size = np.array(window.shape[:2])
+        sides = (size * rng.uniform(0.15, 0.45, 2)).astype(int)
+        (top, left), (there, here) = (rng.integers(0, size - sides) for _ in range(2))
+        patch = window[there:there + sides[0], here:here + sides[1]].copy()
+        if rng.random() < 0.3:
+            patch[:] = patch.reshape(-1, 3).mean(axis=0) if rng.random() < 0.5 else PADDING
+        window[top:top + sides[0], left:left + sides[1]] = patch
+        return window

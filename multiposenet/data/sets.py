@@ -44,13 +44,35 @@ class PictureSource(Source):
 
     Args:
         pictures: list of `Picture` with files.
-        settings: AugmentConfig; `crop` and `mosaic` are used here.
+        settings: AugmentConfig.
         varied: False leaves nothing to chance, for validation.
     """
 
     def __init__(self, pictures, settings, varied=True):
         self.pictures, self.settings, self.varied = pictures, settings, varied
         self.unreadable = set()
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def names(self, indices):
+        return [str(self.pictures[i].file) for i in indices]
+
+    def _readable(self, index):
+        for offset in range(len(self.pictures)):
+            picture = self.pictures[(index + offset) % len(self.pictures)]
+            if picture.file in self.unreadable:
+                continue
+            try:
+                return picture, read_picture(picture.file)
+            except UserError as error:
+                self.unreadable.add(picture.file)
+                warnings.warn(f"skipped ({len(self.unreadable)} so far in this process): {error}")
+        raise UserError("none of the pictures can be read")
+
+
+class CropSource(PictureSource):
+    """Square crops of `augment.crop` pixels; a share `augment.mosaic` of them is put together from four."""
 
     @abstractmethod
     def view(self, picture, pixels, rng, size):
@@ -64,12 +86,6 @@ class PictureSource(Source):
     def targets(self, found):
         """What the model shall answer, a dict of arrays, given what is to be found in each crop of a batch."""
 
-    def __len__(self):
-        return len(self.pictures)
-
-    def names(self, indices):
-        return [str(self.pictures[i].file) for i in indices]
-
     def load(self, indices, rng):
         crops, found = zip(*(self._composed(i, rng) for i in indices))
         return np.stack(crops), self.targets(found)
@@ -82,15 +98,3 @@ class PictureSource(Source):
         tiles = [self.view(*self._readable(i), rng, size // 2) for i in (index, *rng.integers(len(self), size=3))]
         crops, found = zip(*tiles)
         return augment.quarters(crops), self.joined(found, size // 2)
-
-    def _readable(self, index):
-        for offset in range(len(self.pictures)):
-            picture = self.pictures[(index + offset) % len(self.pictures)]
-            if picture.file in self.unreadable:
-                continue
-            try:
-                return picture, read_picture(picture.file)
-            except UserError as error:
-                self.unreadable.add(picture.file)
-                warnings.warn(f"skipped ({len(self.unreadable)} so far in this process): {error}")
-        raise UserError("none of the pictures can be read")

@@ -81,10 +81,11 @@ class AugmentedPredictor(Predictor):
         return people
 
     def see(self, picture, view=View()):
-        """(output of the model's dense half, letterbox) for one view of a picture, (h, w, 3) uint8 RGB."""
+        """(what `MultiPoseNet.people` takes, letterbox) for one view of a picture, (h, w, 3) uint8 RGB."""
         letterbox = self.letterbox(picture, view.scale)
-        canvas = on_canvas(picture[:, ::-1] if view.mirror else picture, letterbox)
-        return filled(run_model(self.model.dense, canvas[None])), letterbox
+        canvas = on_canvas(picture[:, ::-1] if view.mirror else picture, letterbox)[None]
+        seen = filled(run_model(self.model.dense, canvas))
+        return {**seen, "image": canvas} if self.refiner else seen, letterbox
 
     def _aligned(self, picture, view, boxes, plain):
         """A view's heatmaps and where it sees, as `align` has them, and the logits of `read_windows`.
@@ -108,9 +109,7 @@ class AugmentedPredictor(Predictor):
     def read_windows(self, seen):
         """The refiner's logits (1, n, rows, columns, K) for the boxes in an output of `see`; None without a refiner."""
         if self.refiner:
-            from multiposenet.models.looks import seen_by_refiner  # not above: other engines start without Keras
-
-            return np.asarray(self.refiner.predict_on_batch(seen_by_refiner(seen)))
+            return np.asarray(self.refiner.predict_on_batch([seen["image"], seen["boxes"]]))
 
 
 def for_poses(seen, logits):

@@ -6,8 +6,6 @@ without a refiner.
 
 import tensorflow as tf
 
-from multiposenet.models.looks import seen_by_refiner
-
 
 def find_people(model, image):
     """`MultiPoseNet`'s outputs; activities are zeros beyond `count`."""
@@ -16,7 +14,7 @@ def find_people(model, image):
     filled = {**seen, "boxes": seen["boxes"][:, :most], "scores": seen["scores"][:, :most]}
     if model.config.refiner_filters:
         sure = _most_above(seen["scores"], model.config.refiner_min_score)
-        logits = model.heads["refiner"](seen_by_refiner({**seen, "boxes": seen["boxes"][:, :sure]}))
+        logits = model.heads["refiner"]([image, seen["boxes"][:, :sure]])
         filled["logits"] = _padded(logits, most - sure)
     found = model.poses({key: filled[key] for key in model.poses.input})
     keypoints, activities = (tf.ensure_shape(_padded(x, places - most), (None, places, *x.shape[2:]))

@@ -7,7 +7,6 @@ from multiposenet.models.activity import ActivityClassifier
 from multiposenet.models.backbone import Backbone
 from multiposenet.models.fpn import FPN
 from multiposenet.models.keypoint_subnet import KeypointSubnet
-from multiposenet.models.looks import refiner_maps
 from multiposenet.models.prn import PoseResidualNetwork
 from multiposenet.models.refiner import PoseRefiner
 from multiposenet.models.retinanet import RetinaNetHeads
@@ -47,8 +46,7 @@ def detector_model(backbone, fpn, heads):
 
 def build_refiner(config):
     """Refiner of a ModelConfig that has one."""
-    return PoseRefiner(*refiner_maps(config), len(config.skeleton), config.refiner_filters, config.refiner_blocks,
-                       config.refiner_grid, config.refiner_margin)
+    return PoseRefiner(len(config.skeleton), config.refiner_filters, config.refiner_grid, config.refiner_margin)
 
 
 def build_prn(config):

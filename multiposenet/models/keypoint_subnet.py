@@ -84,11 +84,6 @@ class KeypointSubnet(keras.Model):
         return {**self.arguments, "name": self.name}
 
 
-def with_fused(subnet):
-    """The same layers as a model [P2, P3, P4, P5] -> heatmaps, and what they are made of: (batch, h / 4, w / 4, fusion_filters)."""
-    return keras.Model(subnet.inputs, [subnet.output, subnet.get_layer("Z_smooth_relu").output], name=f"{subnet.name}_with_fused")
-
-
 @keras.saving.register_keras_serializable("multiposenet")
 class IntermediateHeatmaps(keras.Model):
     """[P2, P3, P4, P5] -> one set of heatmaps from each level at stride 4; only in training."""

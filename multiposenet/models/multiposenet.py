@@ -9,7 +9,7 @@ from multiposenet.models.activity import PoseVector
 from multiposenet.models.association import AssignJoints, FindPeaks, PersonGrids
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_model,
                                        detector_parts, keypoint_parts, keypoints_model)
-from multiposenet.models.looks import look, look_for_joints, look_for_people, seen_by_refiner
+from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.per_person import PerPerson
 from multiposenet.models.refiner import ReadJoints
 
@@ -24,8 +24,8 @@ class MultiPoseNet(keras.Model):
     - activities (batch, n, classes): probabilities; of no meaning beyond `count`
     - count (batch,): people found
 
-    `dense` (pixels -> heatmaps, boxes, scores, and what a refiner sees) and `people` (those -> the rest) can be called
-    alone; `poses` is `people` with a refiner's logits instead of what it sees, without one the same. So test-time augmentation averages
+    `dense` (pixels -> heatmaps, boxes, scores) and `people` (those, and with a refiner the picture -> the rest) can be called
+    alone; `poses` is `people` with a refiner's logits instead of the picture, without one the same. So test-time augmentation averages
     heatmaps and logits in between. Both take any number of boxes.
 
     Args:
@@ -47,10 +47,11 @@ class MultiPoseNet(keras.Model):
         image = keras.Input((None, None, 3), name="image")
         dense = keras.Model(image, _dense(config, image, backbone, keypoint_fpn, subnet, heads["detector"]), name="dense")
         poses = _poses(config, dense.output, heads)
-        people = _refined(dense.output, heads["refiner"], poses) if config.refiner_filters else poses
+        people = _refined(image, dense.output, heads["refiner"], poses) if config.refiner_filters else poses
 
         seen = dense(image)
-        super().__init__(image, {"boxes": seen["boxes"], "scores": seen["scores"], **people(seen)}, name=name, **kwargs)
+        found = people({**seen, "image": image} if config.refiner_filters else seen)
+        super().__init__(image, {"boxes": seen["boxes"], "scores": seen["scores"], **found}, name=name, **kwargs)
         self.config, self.heads, self.dense, self.people, self.poses = config, heads, dense, people, poses
 
     def call(self, inputs, training=None, mask=None):
@@ -67,13 +68,12 @@ class MultiPoseNet(keras.Model):
 def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
     looks = look(config, image, backbone)
     boxes, scores = look_for_people(config, looks, detector)
-    heatmaps, maps = look_for_joints(config, looks, boxes, scores, keypoint_fpn, subnet)
-    return {"heatmaps": heatmaps, "boxes": boxes, "scores": scores, **{f"map{i}": seen for i, seen in enumerate(maps)}}
+    return {"heatmaps": look_for_joints(config, looks, boxes, scores, keypoint_fpn, subnet), "boxes": boxes, "scores": scores}
 
 
 def _poses(config, dense, heads):
     """Boxes, scores, heatmaps and a refiner's logits -> keypoints, activities, count."""
-    found = _inputs({key: dense[key] for key in ("heatmaps", "boxes", "scores")})
+    found = _inputs(dense)
     boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
     joints = len(config.skeleton)
     peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
@@ -91,11 +91,11 @@ def _poses(config, dense, heads):
         "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
 
 
-def _refined(dense, refiner, poses):
-    """`poses` behind a refiner, on all that the dense half gives."""
-    found = _inputs(dense)
-    logits = refiner(seen_by_refiner(found))
-    return keras.Model(found, poses({**{key: found[key] for key in ("heatmaps", "boxes", "scores")}, "logits": logits}), name="people")
+def _refined(image, dense, refiner, poses):
+    """`poses` behind a refiner, on the picture and all that the dense half gives."""
+    found = _inputs({**dense, "image": image})
+    logits = refiner([found["image"], found["boxes"]])
+    return keras.Model(found, poses({**{key: found[key] for key in dense}, "logits": logits}), name="people")
 
 
 def _inputs(tensors):

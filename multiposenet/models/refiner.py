@@ -1,7 +1,7 @@
-"""A second look at each person: joints read from crops of the features, at the person's own scale (docs/refiner.md).
+"""A second look at each person: joints read from a window of the picture, at the person's own scale (docs/refiner.md).
 
 Heatmap peaks are as fine as the picture's cells, however small or large somebody is. Here every person fills the same
-grid, so that joints can be placed exactly and by one person alone, as in two-stage detectors (Mask R-CNN, section 3).
+window, so that joints can be placed exactly and by one person alone, as in top-down pose estimation (Xiao et al. 2018).
 """
 
 import math
@@ -11,125 +11,145 @@ from keras import layers, ops
 
 from multiposenet.codecs import person_window
 from multiposenet.devices import batch_count
+from multiposenet.geometry import PADDING
 from multiposenet.models.association import vertex
+from multiposenet.models.backbone import Backbone
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
 from multiposenet.models.per_person import PerPerson
 
-SIGMA_CELLS = 0.8  # of the target's Gaussian
+NETWORK = "mobilenetv2", "torch"  # `Backbone` of the windows, whatever the picture's is
+LEVELS = 4  # of the picture, each half as fine as the one before: windows of large people come from a coarse one
+SIGMA_CELLS = 1.0  # of the target's Gaussian
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
 STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
 NEAR = 0.4  # OKS between refiner and peak from which on they mean the same place
 
 
 @keras.saving.register_keras_serializable("multiposenet")
-class PersonCrops(layers.Layer):
-    """[features (batch, h, w, channels), boxes (batch, n, 4) pixels] -> (batch, n, rows, columns, channels).
+class PersonWindows(layers.Layer):
+    """[picture (batch, h, w, 3), boxes (batch, n, 4) pixels] -> windows (batch, n, *person_window.pixels(grid), 3).
 
-    Bilinear, and averaged where a cell of the crop is wider than one of the features; zeros beyond the picture. Two
-    matrix products, which every backend and exporter has.
+    Bilinear, of the level of the picture that is about as fine as the window; grey beyond the picture.
 
     Args:
-        stride: pixels per cell of the features.
         grid: rows, columns.
         margin: share of its sides by which a box is widened.
     """
 
-    def __init__(self, stride, grid, margin, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # half precision would move the boxes
-        self.stride, self.grid, self.margin = stride, tuple(grid), margin
+    def __init__(self, grid, margin, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.grid, self.margin = tuple(grid), margin
 
     def call(self, inputs):
-        features, boxes = inputs
-        corner, sides = person_window.corner_and_sides(boxes, self.margin)
-        down, across = (ops.cast(self._matrix(corner[..., i], sides[..., i], self.grid[1 - i], ops.shape(features)[2 - i]),
-                                 features.dtype) for i in (1, 0))
-        batch, height, width, channels = ops.shape(features)
-        wide = ops.reshape(features, (batch, height, width * channels))  # no product has to turn its factors round
-        rows = ops.matmul(ops.reshape(down, (batch, -1, height)), wide)
-        rows = ops.reshape(rows, (batch, -1, self.grid[0], width, channels))
-        return ops.matmul(across[:, :, None], rows)
+        picture, boxes = inputs
+        batch = ops.shape(picture)[0]
+        pixels, sizes, starts = _levels(picture)
+        corner, height = person_window.corner_and_height(boxes, self.grid, self.margin)
+        rows, columns = person_window.pixels(self.grid)
+        step = ops.maximum(height, 1.0) / rows  # pixels of the picture per pixel of the window
+        level = ops.clip(ops.cast(ops.floor(ops.log2(step)), "int32"), 0, LEVELS - 1)  # (batch, n, 1)
+        scale = 1 / ops.power(2.0, ops.cast(level, "float32"))
+        high, wide, start = (ops.take(values, level, axis=0) for values in (sizes[0], sizes[1], starts))
+        start = start + ops.arange(batch)[:, None, None] * (ops.shape(pixels)[0] // batch)
+        across, down = ((corner[..., i:i + 1] + step * (ops.arange(cells, dtype="float32") + 0.5)) * scale - 0.5
+                        for i, cells in ((0, columns), (1, rows)))
+        (left, right, to_right, in_columns), (upper, lower, to_lower, in_rows) = _taps(across, wide), _taps(down, high)
 
-    def _matrix(self, corner, side, cells, length):
-        """(batch, n, cells, length): the shares of the features' cells in each cell of the crop, along one axis."""
-        places = (corner[..., None] + side[..., None] * (ops.arange(cells, dtype="float32") + 0.5) / cells) / self.stride - 0.5
-        reach = ops.maximum(side / cells / self.stride, 1.0)[..., None, None]
-        shares = ops.maximum(1 - ops.abs(places[..., None] - ops.arange(length, dtype="float32")) / reach, 0.0)
-        return shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-6)
+        def row(y):
+            first = (start + y * wide)[..., None]
+            one, other = (ops.take(pixels, first + x[:, :, None], axis=0) for x in (left, right))
+            return one + to_right[:, :, None, :, None] * (other - one)
+
+        above, below = row(upper), row(lower)
+        seen = above + to_lower[..., None, None] * (below - above)
+        inside = ops.logical_and(in_rows[..., None], in_columns[:, :, None])[..., None]
+        return ops.where(inside, seen, ops.cast(PADDING, seen.dtype))
 
     def compute_output_shape(self, input_shapes):
-        features, boxes = input_shapes
-        return *boxes[:2], *self.grid, features[-1]
+        return *input_shapes[1][:2], *person_window.pixels(self.grid), 3
 
     def get_config(self):
-        return {**super().get_config(), "stride": self.stride, "grid": self.grid, "margin": self.margin}
+        return {**super().get_config(), "grid": self.grid, "margin": self.margin}
+
+
+def _levels(picture):
+    """Pixels (batch all, 3) of the picture and its halves, picture by picture; [heights, widths] and starts of the levels."""
+    batch, levels = ops.shape(picture)[0], [ops.cast(picture, "float32")]
+    for _ in range(LEVELS - 1):
+        levels.append(ops.average_pool(levels[-1], 2, 2))
+    sizes = ops.stack([[ops.shape(level)[axis] for level in levels] for axis in (1, 2)])
+    counts = sizes[0] * sizes[1]
+    flat = ops.concatenate([ops.reshape(level, (batch, -1, 3)) for level in levels], axis=1)
+    return ops.reshape(flat, (-1, 3)), sizes, ops.cumsum(counts) - counts
+
+
+def _taps(places, size):
+    """The two samples next to each place, the second one's share, and whether it lies within the picture."""
+    low = ops.floor(places)
+    first = ops.cast(low, "int32")
+    return (ops.clip(first, 0, size - 1), ops.clip(first + 1, 0, size - 1), places - low,
+            ops.logical_and(places > -0.5, places < ops.cast(size, "float32") - 0.5))
 
 
 @keras.saving.register_keras_serializable("multiposenet")
 class PoseRefiner(keras.Model):
-    """[features..., heatmaps, boxes (batch, n, 4)] -> logits (batch, n, rows, columns, K) float32, each joint's of one softmax.
+    """[picture (batch, h, w, 3), boxes (batch, n, 4)] -> logits (batch, n, rows, columns, K) float32, each joint's of one softmax.
+
+    `reader` does so for windows: (batch, *person_window.pixels(grid), 3) -> (batch, rows, columns, K).
 
     Args:
-        strides, depths: pixels per cell and channels of each of the features; the last ones are the heatmaps'.
         joints: K.
-        filters: of every convolution; half as many of each of the features enter a crop.
-        blocks: residual blocks at half the grid's resolution, where they see the whole person.
-        grid: rows, columns, even.
+        filters: of the convolutions behind the backbone.
+        grid: rows, columns, multiples of 8.
         margin: share of its sides by which a box is widened.
     """
 
-    def __init__(self, strides, depths, joints, filters=64, blocks=4, grid=(28, 20), margin=0.15, name="refiner", **kwargs):
-        maps = [keras.Input((None, None, depth), name=f"map{i}") for i, depth in enumerate(depths)]
-        boxes = keras.Input((None, 4), name="boxes")
-        thin = [layers.Conv2D(filters // 2, 1, name=f"thin{i}")(features) for i, features in enumerate(maps[:-1])]
-        crops = layers.Concatenate(name="crops")([
-            PersonCrops(stride, grid, margin, name=f"crops{i}")([features, boxes])
-            for i, (stride, features) in enumerate(zip(strides, [*thin, maps[-1]]))])
-        reader = _reader(crops.shape[-1], joints, filters, blocks, grid)
-        super().__init__([*maps, boxes], PerPerson(reader, name="reader_per_person")(crops), name=name, **kwargs)
-        self.arguments = dict(strides=list(strides), depths=list(depths), joints=joints, filters=filters, blocks=blocks,
-                              grid=tuple(grid), margin=margin)
+    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, name="refiner", **kwargs):
+        picture, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), name="boxes")
+        reader = _reader(joints, filters, grid)
+        windows = PersonWindows(grid, margin, name="windows")([picture, boxes])
+        super().__init__([picture, boxes], PerPerson(reader, name="reader_per_person")(windows), name=name, **kwargs)
+        self.reader, self.arguments = reader, dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin)
 
     def get_config(self):
         return {**self.arguments, "name": self.name}
 
 
-def _reader(channels, joints, filters, blocks, grid):
-    """One person's crop (rows, columns, channels) -> logits (rows, columns, joints)."""
-    def conv(x, kernel, name, strides=1, relu=True):
-        x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=name)(x)
+def _reader(joints, filters, grid):
+    """One person's window -> logits (rows, columns, joints): C5 sees all of the person, finer features are added to it."""
+    def conv(x, kernel, name, kind=layers.Conv2D, relu=True):
+        x = kind(filters, kernel, padding="same", use_bias=False, name=name)(x)
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
         return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
-    crop = keras.Input((*grid, channels))
-    fine = conv(crop, 1, "fine")
-    x = conv(fine, 3, "coarse", strides=2)
-    for i in range(1, blocks + 1):
-        inner = conv(conv(x, 3, f"block{i}a"), 3, f"block{i}b", relu=False)
-        x = layers.ReLU(name=f"block{i}_relu")(layers.Add(name=f"block{i}")([x, inner]))
-    x = BilinearUpsampling(2, name="upsampled")(x)
-    x = conv(layers.Concatenate(name="both")([x, fine]), 1, "joined")
-    x = layers.ReLU(name="last_relu")(layers.BatchNormalization(name="last_bn")(
-        layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name="last")(x)))
-    return keras.Model(crop, layers.Conv2D(joints, 1, dtype="float32", name="logits")(x), name="reader")
+    window = keras.Input((*person_window.pixels(grid), 3), name="window")
+    *finer, coarsest = Backbone(*NETWORK, name="reader_backbone")(window)
+    x = conv(conv(coarsest, 1, "C5_reduced"), 3, "P5")
+    for level, features in zip((4, 3, 2), reversed(finer)):
+        kind = layers.SeparableConv2D if level == 2 else layers.Conv2D  # there are four times as many cells there
+        added = [BilinearUpsampling(2, name=f"P{level}_upsampled")(x), conv(features, 1, f"C{level}_reduced", relu=False)]
+        x = layers.ReLU(name=f"P{level}_merged_relu")(layers.Add(name=f"P{level}_merged")(added))
+        x = conv(x, 3, f"P{level}", kind)
+    return keras.Model(window, layers.Conv2D(joints, 1, dtype="float32", name="logits")(x), name="reader")
 
 
 @keras.saving.register_keras_serializable("multiposenet")
 class RefinerLoss(keras.losses.Loss):
     """Cross-entropy between each joint's cells and a Gaussian at its place; the mean over labelled joints.
 
-    `y_true` is (batch, n, K, 3) of `codecs.person_window.encode`, `y_pred` the logits of `PoseRefiner`.
+    `y_true` is (batch, K, 3) of `codecs.person_window.encode`, `y_pred` the logits of `PoseRefiner.reader`.
     """
 
     def __init__(self, name="refiner", **kwargs):
         super().__init__(name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        y_true, (rows, columns) = ops.cast(y_true, "float32"), y_pred.shape[2:4]
-        across, down = (-ops.square(ops.arange(cells, dtype="float32")[:, None] - y_true[:, :, None, :, i])
+        y_true, (rows, columns) = ops.cast(y_true, "float32"), y_pred.shape[1:3]
+        across, down = (-ops.square(ops.arange(cells, dtype="float32")[:, None] - y_true[:, None, :, i])
                         / (2 * SIGMA_CELLS ** 2) for i, cells in ((0, columns), (1, rows)))
-        target = ops.softmax(down, axis=2)[:, :, :, None] * ops.softmax(across, axis=2)[:, :, None]
-        spread = ops.logsumexp(y_pred, axis=(2, 3), keepdims=True)
-        losses = ops.sum(target * (spread - y_pred), axis=(2, 3))
+        target = ops.softmax(down, axis=1)[:, :, None] * ops.softmax(across, axis=1)[:, None]
+        spread = ops.logsumexp(y_pred, axis=(1, 2), keepdims=True)
+        losses = ops.sum(target * (spread - y_pred), axis=(1, 2))
         return ops.sum(losses * y_true[..., 2]) / batch_count(ops.sum(y_true[..., 2]))
 
 
@@ -182,10 +202,10 @@ class ReadJoints(layers.Layer):
     def _similarity(self, boxes, axis):
         """(batch, n, K, cells, cells): OKS of each joint between the cells along one axis of each window."""
         sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1.0)
-        cells = self.grid[1 - axis]
-        size = ops.sqrt(AREA_SHARE * sides[..., 1 - axis] / sides[..., axis]) * cells / (1 + 2 * self.margin)  # in cells
-        reach = 2 * STRICTNESS * ops.array(self.sigmas, "float32") * size[..., None]
-        distances = ops.arange(cells, dtype="float32")[:, None] - ops.arange(cells, dtype="float32")
+        _, height = person_window.corner_and_height(boxes, self.grid, self.margin)
+        size = ops.sqrt(AREA_SHARE * ops.prod(sides, axis=-1, keepdims=True)) * self.grid[0] / ops.maximum(height, 1.0)  # in cells
+        reach = 2 * STRICTNESS * ops.array(self.sigmas, "float32") * size
+        distances = ops.arange(self.grid[1 - axis], dtype="float32")[:, None] - ops.arange(self.grid[1 - axis], dtype="float32")
         return ops.exp(-0.5 * ops.square(distances / reach[..., None, None]))
 
     def compute_output_shape(self, input_shapes):

@@ -9,15 +9,14 @@ import numpy as np
 from multiposenet.models.half_view import HalfPicture
 from multiposenet.models.heads import (build_activity, build_backbone, build_prn, build_refiner, detector_model,
                                        detector_parts, keypoint_parts, keypoints_model)
-from multiposenet.models.refiner import PersonCrops
 
-COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense,
-           PersonCrops)  # all else is below one per cent
+COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
+# All else is below one per cent.
 
 
 def count_flops(model, inputs):
     """Multiplications and additions of one call, by running it: every convolution and dense layer counts
-    2 x kernel size x output positions, however often it is shared; the crops' two matrix products likewise.
+    2 x kernel size x output positions, however often it is shared.
     """
     total = 0
 
@@ -32,10 +31,6 @@ def count_flops(model, inputs):
 
 def _multiplications(layer, inputs, output):
     cells = int(np.prod(output.shape[:-1]))
-    if isinstance(layer, PersonCrops):
-        rows, columns, channels = output.shape[2:]
-        height, width = inputs[0].shape[1:3]
-        return cells // columns * width * channels * (height + columns)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return int(np.prod(layer.kernel.shape)) * cells
     if isinstance(layer, keras.layers.SeparableConv2D):
@@ -64,25 +59,15 @@ def summarise(config, size=480):
         rows.insert(-2, ("half_picture", 0, _look_flops(HalfPicture()(picture), *(part for part, _ in parts[:5]))))
     if not config.refiner_filters:
         return rows, 2
-    refiner, (picture_flops, person_flops) = build_refiner(config), _refiner_flops(config, size)
-    thin = sum(layer.count_params() for layer in refiner.layers if layer.name.startswith("thin"))
-    rows.insert(-2, ("refiner's features", thin, picture_flops))
-    return [*rows, ("refiner", refiner.count_params() - thin, person_flops)], 3
+    reader = build_refiner(config).reader
+    window = np.zeros((1, *reader.input_shape[1:]), "float32")
+    return [*rows, ("refiner", reader.count_params(), count_flops(reader, window))], 3
 
 
 def _look_flops(picture, backbone, keypoint_fpn, subnet, detection_fpn, heads):
     """Of one look for joints and people."""
     return (count_flops(keypoints_model(backbone, keypoint_fpn, subnet), picture)
             + count_flops(detector_model(backbone, detection_fpn, heads), backbone(picture)[1:]))
-
-
-def _refiner_flops(config, size):
-    """Of the refiner: once a picture, once a person."""
-    refiner = build_refiner(config)
-    strides, depths = refiner.arguments["strides"], refiner.arguments["depths"]
-    maps = [np.zeros((1, *[-(-size // stride)] * 2, depth), "float32") for stride, depth in zip(strides, depths)]
-    one, two = (count_flops(refiner, [*maps, np.ones((1, people, 4), "float32")]) for people in (1, 2))
-    return 2 * one - two, two - one
 
 
 def format_table(title, rows, people):

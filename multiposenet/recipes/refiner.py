@@ -1,6 +1,5 @@
-"""Train the refiner on a finished keypoint head, which stays as it is (docs/refiner.md)."""
+"""Train the refiner on single people's windows; it stands on no other head (docs/refiner.md)."""
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -11,35 +10,37 @@ from multiposenet.data.sets import read_sets
 from multiposenet.drawing import draw_people
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_refiner
-from multiposenet.models.looks import look, look_for_joints
-from multiposenet.models.refiner import ReadJoints, RefinerLoss
+from multiposenet.models.refiner import NETWORK, ReadJoints, RefinerLoss
 from multiposenet.prediction import Person
 
-DRAWN = 4  # pictures that TensorBoard shows
+DRAWN = 4  # windows that TensorBoard shows
 
 
 def build(config):
-    """The training graph and the two heads inside it.
+    """The head, ready to be trained.
 
-    Returns:
-        (trainer, head, keypoints): trainer maps `image` and `boxes` to the logits of `PoseRefiner`; head does so from
-        features, heatmaps and boxes.
+    Its backbone begins with the weights of `train.init`, a refiner; else with those of the keypoint head `train.keypoints`,
+    which has seen people; else with `train.backbone_weights`.
 
     Raises:
-        UserError: a configuration without a refiner; see `weights.keypoints_to_stand_on`.
+        UserError: a configuration without a refiner, or a start that does not fit.
     """
-    model = config.model
-    if not model.refiner_filters:
+    if not config.model.refiner_filters:
         raise UserError("model.refiner_filters is 0: this configuration has no refiner; configs/refiner_lite.yaml's has 64")
-    keypoints = weights.keypoints_to_stand_on(config, weights.FIELDS["keypoints"])
-    keypoints.trainable = False
-    head = build_refiner(model)
+    head = build_refiner(config.model)
+    backbone = head.reader.get_layer("reader_backbone")
     if config.train.init:
-        weights.start_from("refiner", head, config.train.init, model)
-    image, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), dtype="float32", name="boxes")
-    backbone, fpn, subnet = (keypoints.get_layer(name) for name in ("backbone", "keypoint_fpn", "keypoint_subnet"))
-    heatmaps, maps = look_for_joints(model, look(model, image, backbone), boxes, ops.ones_like(boxes[..., 0]), fpn, subnet)
-    return keras.Model({"image": image, "boxes": boxes}, head([*maps, heatmaps, boxes]), name="refiner_training"), head, keypoints
+        weights.start_from("refiner", head, config.train.init, config.model)
+    elif config.train.keypoints:
+        theirs, model = weights.trained_head("keypoints", config.train.keypoints)
+        if (model.backbone, model.preprocessing) != NETWORK:
+            raise UserError(f"{config.train.keypoints}: its backbone is a {model.backbone} ({model.preprocessing}), a refiner's "
+                            f"is a {' ('.join(NETWORK)}); leave out train.keypoints and set train.backbone_weights")
+        backbone.set_weights(theirs.get_layer("backbone").get_weights())
+    elif config.train.backbone_weights:
+        backbone.load_imagenet(config.train.backbone_weights)
+    backbone.freeze(config.train.frozen_stages, config.train.live_batch_norm)
+    return head
 
 
 def train(config, workdir, resume=False):
@@ -53,34 +54,34 @@ def train(config, workdir, resume=False):
     pictures, held_out = read_sets(config.data, skeleton)
     source = RefinerSource(pictures, config, skeleton)
     validation = RefinerSource(held_out, config, skeleton, varied=False) if held_out else None
-    model, head, keypoints = build(config)
-    training.compile_model(model, RefinerLoss(), config, training.steps_per_epoch(source, config))
-    shown, places = (validation or source).sample(DRAWN, config.train.devices)
+    head = build(config)
+    model = training.trainer_of(head.reader)
+    training.compile_model(model, RefinerLoss(), config, training.steps_per_epoch(source, config),
+                           backbone=head.reader.get_layer("reader_backbone").trainable_variables)
+    windows, places = (validation or source).sample(DRAWN, config.train.devices)
     metrics = training.fit(model, source, validation, config, workdir, resume,
-                           draw=lambda: draw(model, shown, places, config.model))
-    weights.save_head("refiner", head, workdir, config, metrics, keypoints_sha256=weights.fingerprint(keypoints))
+                           draw=lambda: draw(model, windows, places, config.model))
+    weights.save_head("refiner", head, workdir, config, metrics)
     return metrics
 
 
-def draw(model, shown, places, config):
-    """Each picture with the joints found, and beside it with those labelled.
+def draw(model, windows, places, config):
+    """Each window with the joints found, and beside it with those labelled.
 
     Args:
-        model: the trainer of `build`.
-        shown, places: x and y of `RefinerSource`.
+        model: the trainer.
+        windows, places: x and y of `RefinerSource`.
         config: ModelConfig.
 
     Returns:
         (n, height, 2 width, 3) uint8.
     """
-    window = config.refiner_grid, config.refiner_margin
-    certain = np.ones_like(places) * (places[..., 2:].max(axis=2, keepdims=True))  # no joints where nobody is
-    found = ReadJoints(config.skeleton.sigmas, *window)([shown["boxes"], certain[..., 0, 0], model.predict_on_batch(shown), certain])
-    labelled = person_window.decode(shown["boxes"], places[..., :2], *window)
+    rows, columns = windows.shape[1:3]
+    boxes = np.tile(np.array([0, 0, columns, rows], "float32"), (len(windows), 1, 1))
+    certain = np.ones_like(places)[:, None]
+    found = ReadJoints(config.skeleton.sigmas, config.refiner_grid, 0)(
+        [boxes, certain[..., 0, 0], ops.expand_dims(model.predict_on_batch(windows), 1), certain])
+    labelled = person_window.decode(boxes[:, 0], places[..., :2], config.refiner_grid, 0)
     labelled = np.concatenate([labelled, places[..., 2:]], axis=-1)
-    return np.stack([np.hstack([draw_people(picture, _people(boxes, poses), config.skeleton) for poses in both])
-                     for picture, boxes, *both in zip(shown["image"], shown["boxes"], ops.convert_to_numpy(found), labelled)])
-
-
-def _people(boxes, poses):
-    return [Person(box, 1.0, pose) for box, pose in zip(boxes, poses) if pose[:, 2].any()]
+    return np.stack([np.hstack([draw_people(window, [Person(box[0], 1.0, pose)], config.skeleton) for pose in both])
+                     for window, box, *both in zip(windows, boxes, ops.convert_to_numpy(found)[:, 0], labelled)])

@@ -144,7 +144,8 @@ class TrainConfig(Section):
     live_batch_norm: bool = False  # METHOD 2 freezes the backbone's BatchNorm; live it keeps C5 alive at high rates
     backbone_weights: Optional[str] = "imagenet"  # or a file, or None for random
     init: Optional[str] = None  # start from a run folder or weights file of the head, a .keras file, or `lite`
-    keypoints: Optional[str] = None  # detector, refiner: the keypoint head they stand on: its run folder or weights file, a .keras file, or `lite`
+    keypoints: Optional[str] = None  # the keypoint head that a detector stands on and whose backbone a refiner begins with: its
+    #                                  run folder or weights file, a .keras file, or `lite`
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False  # XLA's depthwise convolutions are slow on the CPU
     workers: int = 1

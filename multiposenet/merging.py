@@ -46,7 +46,6 @@ def merge(paths, output, half=False, base=None, overrides=()):
             load_head(head, model.heads[head], files[head])
         else:
             model.heads[head].set_weights(old.heads[head].get_weights())
-    _check_refiner(model, manifests, files)
     save_model(model, output, half)
     return model
 
@@ -56,8 +55,7 @@ def _manifest_of(model):
     from multiposenet.codecs.person_grid import ENCODER
 
     return dict(config=Config(model=model.config), encoder=ENCODER,
-                backbone_sha256=fingerprint(model.dense.get_layer("backbone")),
-                keypoints_sha256=fingerprint(model.heads["keypoints"]))
+                backbone_sha256=fingerprint(model.dense.get_layer("backbone")))
 
 
 def _check_backbones(manifests, files):
@@ -66,13 +64,6 @@ def _check_backbones(manifests, files):
         raise UserError(f"{files['keypoints']} and {files['detector']} stand on different backbones, so merging them would "
                         "silently spoil one of them. Train the detector again on this keypoint run: "
                         f"train_detector.py --set train.keypoints={files['keypoints'].parent}")
-
-
-def _check_refiner(model, manifests, files):
-    if "refiner" in model.heads and manifests["refiner"]["keypoints_sha256"] != fingerprint(model.heads["keypoints"]):
-        raise UserError(f"{files['refiner']} was trained on another keypoint head than {files['keypoints']}. Train the refiner "
-                        f"again: train_refiner.py --set train.keypoints={files['keypoints'].parent}; or do without: "
-                        "--set model.refiner_filters=0")
 
 
 def _merged_config(manifests, files):

@@ -24,7 +24,7 @@ FIELDS = {
     "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
     "detector": (*BACKBONE, "head_filters", "head_depth"),
-    "refiner": ("skeleton", "refiner_filters", "refiner_blocks", "refiner_grid", "refiner_margin", "half_view"),
+    "refiner": ("skeleton", "refiner_filters", "refiner_grid", "refiner_margin"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }
@@ -46,8 +46,8 @@ def save_head(head, model, workdir, config, metrics, **stands_on):
         model: keras.Model of the head alone.
         config: the run's `Config`.
         metrics: dict of figures to keep with the weights.
-        stands_on: what must be the same when it is merged: `encoder`, name of the person grids' (PRN); fingerprints:
-            `backbone_sha256` of the backbone (keypoints, detector), `keypoints_sha256` of the keypoint head (refiner).
+        stands_on: what must be the same when it is merged: `encoder`, name of the person grids' (PRN);
+            `backbone_sha256`, fingerprint of the backbone (keypoints, detector).
     """
     workdir = Path(workdir)
     manifest = dict(head=head, version=multiposenet.__version__, date=date.today().isoformat(),
@@ -145,12 +145,11 @@ def trained_head(head, source):
     return model.heads[head], model.config
 
 
-def keypoints_to_stand_on(config, fields):
-    """The keypoint head named by `train.keypoints`, on which another head of `config` is trained.
+def keypoints_to_stand_on(config):
+    """The keypoint head named by `train.keypoints`, on whose backbone the detector of `config` is trained.
 
     Args:
         config: `Config`.
-        fields: of ModelConfig, those that both must agree on.
 
     Raises:
         UserError: it is not named, not there, damaged, or does not agree.
@@ -160,7 +159,7 @@ def keypoints_to_stand_on(config, fields):
         raise UserError("train.keypoints is not set: this head stands on a keypoint head; name the run folder of "
                         "train_keypoints.py, or a merged model")
     head, theirs = trained_head("keypoints", source)
-    for field in fields:
+    for field in BACKBONE:
         ours, other = getattr(config.model, field), getattr(theirs, field)
         if ours != other:
             raise UserError(f"{source} was trained with model.{field} = {other!r}, this configuration says {ours!r}: "

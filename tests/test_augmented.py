@@ -75,7 +75,7 @@ def test_logits_are_averaged_as_probabilities():
 @pytest.fixture(scope="module", params=[0, 8])
 def model(request, tiny_model, tiny_config):
     """The tiny model without and with a refiner."""
-    changes = dict(refiner_filters=request.param, refiner_blocks=1, half_view=50, refiner_min_score=0)
+    changes = dict(refiner_filters=request.param, refiner_grid=(16, 8), half_view=50, refiner_min_score=0)
     if not request.param:
         return tiny_model
     model = with_heads_of(tiny_model, tiny_config, **changes)

@@ -22,7 +22,7 @@ def test_every_head_of_every_preset_has_one():
     assert {file.stem for file in FILES} == {f"{head}_{preset}" for head in ("keypoints", "detector", "prn", "activity")
                                              for preset in ("lite", "r50")} | {
                                                  "refiner_lite", "keypoints_r50_release", "detector_r50_release",
-                                                 "refiner_r50_release", "activity_lite_pretraining",
+                                                 "activity_lite_pretraining",
                                                  "keypoints_lite_ablation"}
 
 

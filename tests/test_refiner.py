@@ -8,49 +8,64 @@ from conftest import with_heads_of
 from scenes import noisy_pictures
 
 from multiposenet.codecs import person_window
-from multiposenet.geometry import widen
-from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonCrops, ReadJoints, RefinerLoss
+from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonWindows, ReadJoints, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
-GRID, MARGIN = (12, 8), 0.2
+GRID, MARGIN = (16, 8), 0.2
 BOXES = np.array([[10, 20, 50, 100], [-5, 3, 60, 40]], "float32")
 ONES = np.ones((1, 2), "float32")  # scores of the boxes
-REFINER = {"refiner_filters", "refiner_blocks", "half_view"}
+REFINER = {"refiner_filters", "refiner_grid", "half_view"}
 
 
 def test_places_in_a_window_and_back():
+    """A box is widened, then made as wide or as high as the grid; its middle stays."""
     rng = np.random.default_rng(0)
-    joints = np.concatenate([rng.uniform(-30, 130, (2, 40, 2)), rng.integers(0, 3, (2, 40, 1))], axis=-1)
-    places = person_window.encode(BOXES, joints, GRID, MARGIN)
-    np.testing.assert_allclose(person_window.decode(BOXES, places[..., :2], GRID, MARGIN), joints[..., :2], atol=1e-3)
-    low, high = np.split(widen(BOXES, MARGIN), 2, axis=-1)
-    edges = joints[..., :2] + 0.5
-    inside = ((edges > low[:, None]) & (edges < high[:, None])).all(-1) & (joints[..., 2] > 0)
+    corner, height = person_window.corner_and_height(BOXES, GRID, MARGIN)
+    np.testing.assert_allclose(height[:, 0], [1.4 * 80, 1.4 * 65 * 2])
+    sides = np.concatenate([height / 2, height], axis=1)
+    np.testing.assert_allclose(corner + sides / 2, (BOXES[:, :2] + BOXES[:, 2:]) / 2)
+    pixels = np.concatenate([rng.uniform(-30, 90, (2, 40, 2)), rng.integers(0, 3, (2, 40, 1))], axis=-1)  # of the window
+    places = person_window.encode(pixels, GRID)
+    joints = corner[:, None] + (pixels[..., :2] + 0.5) / 64 * height[:, None] - 0.5
+    np.testing.assert_allclose(person_window.decode(BOXES, places[..., :2], GRID, MARGIN), joints, atol=1e-3)
+    edges = pixels[..., :2] + 0.5
+    inside = ((edges > 0) & (edges < [32, 64])).all(-1) & (pixels[..., 2] > 0)
     assert 5 < inside.sum() < 60
     np.testing.assert_array_equal(places[..., 2], inside)
 
 
-def test_crops_read_what_lies_at_their_cells():
-    """Of a ramp, which every average leaves as it is: the crop is the ramp at the cells' centres, zero beyond the picture."""
-    stride, (rows, columns) = 8, (20, 30)
-    y, x = (np.mgrid[:rows, :columns] + 0.5) * stride - 0.5
-    features = np.stack([x, y, np.ones_like(x)], axis=-1).astype("float32")[None]
-    boxes = np.array([[[40, 40, 60, 70], [60, 30, 200, 120], [-100, -100, -60, -50]]], "float32")
-    crops = ops.convert_to_numpy(PersonCrops(stride, GRID, MARGIN)([features, boxes]))[0]
-    cells = np.stack(np.meshgrid(np.arange(GRID[1]), np.arange(GRID[0])), axis=-1).reshape(-1, 2)
-    places = person_window.decode(boxes[0], np.broadcast_to(cells, (3, *cells.shape)), GRID, MARGIN).reshape(3, *GRID, 2)
-    np.testing.assert_allclose(crops[:2, ..., 2], 1, atol=1e-5)
-    np.testing.assert_allclose(crops[1, ..., :2], places[1], atol=1)
-    np.testing.assert_allclose(crops[0, ..., :2], places[0], atol=0.01)  # finer than the features: interpolated exactly
-    assert not crops[2].any()
+def test_windows_show_what_lies_there():
+    """Of a ramp, which every average leaves as it is: the window is the ramp at its pixels' centres, grey beyond the picture."""
+    y, x = np.mgrid[:160, :240].astype("float32")
+    picture = np.stack([np.stack([x, y, np.full_like(x, level)], axis=-1) for level in (10, 20)])
+    boxes = np.array([[[40, 40, 60, 70], [60, 30, 200, 120], [-100, -100, -60, -50]]] * 2, "float32")
+    boxes[1, 0] += 7
+    windows = ops.convert_to_numpy(PersonWindows(GRID, MARGIN)([picture, boxes]))
+    rows, columns = person_window.pixels(GRID)
+    at = (np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2) + 0.5) / 4 - 0.5  # in cells
+    for i, j in np.ndindex(2, 3):
+        places = person_window.decode(boxes[i, j], at, GRID, MARGIN).reshape(rows, columns, 2)
+        inside = ((places > 3) & (places < [236, 156])).all(axis=-1)  # coarse levels blur the border
+        outside = ((places < -1) | (places > [240, 160])).any(axis=-1)
+        assert inside.any() == (j < 2) and outside.any() == (j > 0)
+        np.testing.assert_allclose(windows[i, j][inside], np.column_stack([places[inside], np.full(inside.sum(), 10 * (i + 1))]), atol=0.01)
+        assert (windows[i, j][outside] == 128).all()
+
+
+def test_large_people_are_averaged():
+    """Stripes of one pixel: a window eight times as coarse must not see single ones."""
+    picture = np.zeros((1, 256, 256, 3), "float32")
+    picture[:, :, ::2] = 255
+    window = ops.convert_to_numpy(PersonWindows((4, 4), 0.0)([picture, np.array([[[64, 64, 192, 192]]], "float32")]))
+    np.testing.assert_allclose(window, 127.5)
 
 
 def test_loss_is_least_at_the_target():
-    places = np.array([[[[3.3, 5.8, 1], [0, 0, 0], [7, 0.4, 1]]]], "float32")  # column, row, labelled
+    places = np.array([[[3.3, 5.8, 1], [0, 0, 0], [7, 0.4, 1]]], "float32")  # column, row, labelled
     at = np.indices(GRID)[::-1, ..., None].transpose(1, 2, 3, 0)  # (rows, columns, 1, 2)
-    ideal = -np.square(at - places[0, 0, :, :2]).sum(-1) / (2 * SIGMA_CELLS ** 2)
+    ideal = -np.square(at - places[0, :, :2]).sum(-1) / (2 * SIGMA_CELLS ** 2)
     loss = RefinerLoss()
-    least = float(loss(places, ideal[None, None].astype("float32")))
+    least = float(loss(places, ideal[None].astype("float32")))
     entropy = []
     for k in (0, 2):
         p = np.exp(ideal[..., k] - np.log(np.exp(ideal[..., k]).sum()))
@@ -58,22 +73,27 @@ def test_loss_is_least_at_the_target():
     assert least == pytest.approx(np.mean(entropy), rel=1e-4)
     elsewhere = ideal.copy()
     elsewhere[..., 1] += np.random.default_rng(0).normal(size=GRID)  # nobody knows where the second joint is
-    assert float(loss(places, elsewhere[None, None].astype("float32"))) == pytest.approx(least, rel=1e-4)
+    assert float(loss(places, elsewhere[None].astype("float32"))) == pytest.approx(least, rel=1e-4)
     for k in (0, 2):
         worse = ideal.copy()
         worse[..., k] = np.roll(worse[..., k], 1, axis=0)
-        assert float(loss(places, worse[None, None].astype("float32"))) > least + 0.1
-    assert float(loss(places * [1, 1, 0], ideal[None, None].astype("float32"))) == 0
+        assert float(loss(places, worse[None].astype("float32"))) > least + 0.1
+    assert float(loss(places * [1, 1, 0], ideal[None].astype("float32"))) == 0
+
+
+def in_cells(box, point):
+    corner, height = person_window.corner_and_height(box, GRID, MARGIN)
+    return (point + 0.5 - corner) / height * GRID[0] - 0.5
 
 
 def expected_similarity(box, probabilities, sigma):
     """(rows, columns): mean OKS of one joint at each cell, by a loop over cells."""
     rows, columns = np.indices(GRID)
-    sides = (box[2:] - box[:2]) * (1 + 2 * MARGIN) / [GRID[1], GRID[0]]
+    side = person_window.corner_and_height(box, GRID, MARGIN)[1] / GRID[0]  # of a cell
     area = AREA_SHARE * np.prod(box[2:] - box[:2])
     expected = np.zeros(GRID)
     for row, column in np.ndindex(*GRID):
-        squared = ((columns - column) * sides[0]) ** 2 + ((rows - row) * sides[1]) ** 2
+        squared = ((columns - column) ** 2 + (rows - row) ** 2) * side ** 2
         expected[row, column] = (probabilities * np.exp(-squared / (2 * area * (2 * sigma * STRICTNESS) ** 2))).sum()
     return expected
 
@@ -91,8 +111,7 @@ def test_joints_are_read_where_they_are_most_similar():
             if not poses[0, i, k, 2]:
                 np.testing.assert_array_equal(read[i, k], poses[0, i, k])
                 continue
-            place = person_window.encode(box[None], read[None, i, k:k + 1], GRID, MARGIN)[0, 0]
-            assert (np.abs(place[:2] - [column, row]) <= 0.501).all()
+            assert (np.abs(in_cells(box, read[i, k, :2]) - [column, row]) <= 0.501).all()
             assert read[i, k, 2] == pytest.approx(np.sqrt(expected.max() * poses[0, i, k, 2]), rel=1e-3)
 
 
@@ -103,8 +122,7 @@ def test_a_sure_joint_is_read_exactly():
     poses = np.array([[[[0, 0, 1]]]], "float32")
     read = ops.convert_to_numpy(ReadJoints((0.1,), GRID, MARGIN)([BOXES[None, :1], ONES[:, :1], logits[None, None, ..., None].astype("float32"),
                                                                   poses]))
-    found = person_window.encode(BOXES[:1], read[0], GRID, MARGIN)[0, 0]
-    np.testing.assert_allclose(found[:2], place, atol=0.06)
+    np.testing.assert_allclose(in_cells(BOXES[0], read[0, 0, 0, :2]), place, atol=0.06)
 
 
 def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
@@ -124,7 +142,7 @@ def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
 def refined(request, tiny_model, tiny_config):
     """The tiny model with a refiner, without and with a half view."""
     keras.utils.set_random_seed(5)
-    return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_blocks=1, half_view=request.param,
+    return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_grid=(16, 8), half_view=request.param,
                          refiner_min_score=0)
 
 
@@ -145,8 +163,9 @@ def test_only_the_joints_change(refined, tiny_model, tiny_config, pictures):
             continue
         known = poses[:count, :, 2] > 0
         assert known.any() and (np.abs(poses - other)[:count][known] > 0.5).any()
-        low, high = np.split(widen(boxes[:count], 0.15), 2, axis=-1)  # nobody's joints leave the window
-        edges = poses[:count, :, :2] + 0.5
+        low, height = person_window.corner_and_height(boxes[:count], (16, 8), refined.config.refiner_margin)
+        edges = poses[:count, :, :2] + 0.5  # nobody's joints leave the window
+        high = low + height * [0.5, 1]
         assert ((edges >= low[:, None] - 1e-2) & (edges <= high[:, None] + 1e-2)).all(axis=-1)[known].all()
 
 
@@ -156,7 +175,7 @@ def test_people_of_low_score_are_left_alone(refined, tiny_config, pictures):
     some, none = (with_heads_of(refined, tiny_config, **{**refined.config.model_dump(include=REFINER), "refiner_min_score": low})
                   for low in (middle, 1.0))
     seen = some.dense.predict_on_batch(pictures)
-    found, whole = some.predict_on_batch(pictures)["keypoints"], some.people.predict_on_batch(seen)["keypoints"]
+    found, whole = some.predict_on_batch(pictures)["keypoints"], some.people.predict_on_batch({**seen, "image": pictures})["keypoints"]
     above = scores > middle
     assert above.any() and (~above & (scores > 0)).any()
     np.testing.assert_allclose(found[above], refined.predict_on_batch(pictures)["keypoints"][above], rtol=2e-3, atol=2e-2)
@@ -168,7 +187,7 @@ def test_batch_is_its_singles_and_people_any_number(refined, pictures):
     found = refined.predict_on_batch(pictures)
     for i, picture in enumerate(pictures):
         seen = refined.dense.predict_on_batch(picture[None])
-        one = refined.people.predict_on_batch({**seen, "boxes": seen["boxes"][:, :2], "scores": seen["scores"][:, :2]})
+        one = refined.people.predict_on_batch({**seen, "image": picture[None], "boxes": seen["boxes"][:, :2], "scores": seen["scores"][:, :2]})
         np.testing.assert_allclose(one["keypoints"][0], found["keypoints"][i, :2], rtol=2e-3, atol=2e-2)
 
 

@@ -194,8 +194,8 @@ def test_shipped_weights_have_their_presets_sizes():
 
 def test_shipped_r50_has_its_configurations_sizes():
     shipped = weights.load_pretrained("r50").config
-    for head in ("keypoints", "detector", "refiner"):
-        configured = load_config(CONFIGS / f"{head}_r50_release.yaml").model
+    for head, name in (("keypoints", "r50_release"), ("detector", "r50_release"), ("refiner", "lite")):
+        configured = load_config(CONFIGS / f"{head}_{name}.yaml").model
         for field in weights.FIELDS[head]:
             assert getattr(shipped, field) == getattr(configured, field), field
 

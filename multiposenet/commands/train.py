@@ -78,8 +78,7 @@ def detector():
 
 def refiner():
     """Console entry point."""
-    return run(train, "refiner", "Train the refiner, a second look at each person, on a finished keypoint head "
-                                 "(--set train.keypoints=RUN).")
+    return run(train, "refiner", "Train the refiner, a second look at each person. It fits every model of the same joints.")
 
 
 def prn():

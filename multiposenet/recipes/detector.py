@@ -27,7 +27,7 @@ def build(config):
     Raises:
         UserError: see `weights.keypoints_to_stand_on`.
     """
-    backbone = weights.keypoints_to_stand_on(config, weights.BACKBONE).get_layer("backbone")
+    backbone = weights.keypoints_to_stand_on(config).get_layer("backbone")
     backbone.trainable = False  # the keypoint head stands on it too
     head = detector_model(backbone, *detector_parts(config.model, backbone))
     if config.train.init:

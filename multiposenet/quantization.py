@@ -18,7 +18,7 @@ from multiposenet.prediction import Predictor, on_canvas
 
 PICTURES = 24  # to calibrate on
 C2_READER = "C2_reduced"  # the keypoint pyramid's convolution on C2
-REFINER = "refiner"  # in the names of its nodes or of what they read: folding BatchNorm takes a convolution its name
+BOXES = "boxes"  # the output; what depends on it is the refiner's
 
 
 def quantize(source, target, pictures):
@@ -33,10 +33,10 @@ def quantize(source, target, pictures):
         UserError: a picture that cannot be read.
     """
     graph = onnx.load(source).graph
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    refiner = _after(graph, BOXES)
+    convolutions = [node for node in graph.node if node.op_type == "Conv" and node.name not in refiner]
     early = _before(graph, [node for node in convolutions if C2_READER in node.name])
-    heads = [node for node in convolutions if not any(REFINER in name for name in (node.name, *node.input))]
-    chosen = (_before(graph, heads) - early) & {node.name for node in heads}  # the last are before none
+    chosen = (_before(graph, convolutions) - early) & {node.name for node in convolutions}  # a head's last is before none
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")  # of NumPy about channels that are always zero
         # Ranges are averaged over the pictures: the widest ever seen, of one odd picture, costs 0.8 AP.
@@ -55,6 +55,17 @@ class _Canvases(CalibrationDataReader):
         for path in self.pictures:
             picture = read_picture(path)
             return {"image": on_canvas(picture, self.predictor.letterbox(picture))[None]}
+
+
+def _after(graph, tensor):
+    """Names of the nodes that depend on a tensor; their own names would not tell, since nodes that do the same are one. A
+    graph lists its nodes in the order of their work."""
+    names, outputs = set(), {tensor}
+    for node in graph.node:
+        if not outputs.isdisjoint(node.input):
+            names.add(node.name)
+            outputs.update(node.output)
+    return names
 
 
 def _before(graph, nodes):

@@ -14,6 +14,14 @@ TINY = dict(backbone="mobilenetv2", preprocessing="tf", fpn_channels=8, subnet_f
             max_peaks=12, score_threshold=0.0098)
 
 
+SLOWEST = ("test_end_to_end", "test_export", "test_own_joints", "test_notebooks")  # minutes each
+
+
+def pytest_collection_modifyitems(items):
+    """The slowest files first: of two processes none shall be alone with one in the end."""
+    items.sort(key=lambda item: item.path.stem not in SLOWEST)
+
+
 @pytest.fixture(scope="session")
 def tiny_config():
     """ModelConfig with all parts and few weights; its score threshold lets an untrained detector's boxes through."""

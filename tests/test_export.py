@@ -117,8 +117,9 @@ def test_int8_is_smaller_and_finds_nearly_the_same(onnx_file, lite, tmp_path):
     graph = onnx.load(tmp_path / "int8.onnx").graph
     made = {output: node.op_type for node in graph.node for output in node.output}
     reads_bytes = {node.name: made.get(node.input[0]) == "DequantizeLinear" for node in graph.node if node.op_type == "Conv"}
-    early_or_last = [name for name in reads_bytes if "block_1_" in name or "heatmaps" in name]
-    assert sum(reads_bytes.values()) > 80 and early_or_last and not any(map(reads_bytes.get, early_or_last))
+    exact = [[name for name in reads_bytes if part in name]
+             for part in ("block_1_", "heatmaps", "pyramid_regression_3/", "pyramid_classification_3/", "reader_backbone")]
+    assert sum(reads_bytes.values()) > 80 and all(exact) and not any(map(reads_bytes.get, sum(exact, [])))
     engine = load_engine(tmp_path / "int8.onnx")
     assert engine.metadata == {**load_engine(onnx_file).metadata, **engine.metadata}
     ours, theirs = (Predictor(model).predict(photo)[0] for model in (lite, engine))

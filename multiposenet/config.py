@@ -17,6 +17,7 @@ from multiposenet.files import read_yaml
 from multiposenet.skeleton import COCO17, SKELETONS, Skeleton, get_skeleton
 
 Positive = Annotated[int, Field(gt=0)]
+Eights = Annotated[int, Field(gt=0, multiple_of=8)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
 Joints = Annotated[InstanceOf[Skeleton], BeforeValidator(get_skeleton),
@@ -46,9 +47,9 @@ class ModelConfig(Section):
     head_filters: Positive = 256  # RetinaNet classification and regression heads
     head_depth: Positive = 4
     refiner_filters: Annotated[int, Field(ge=0)] = 0  # of the second look at each person; 0: none, METHOD's way
-    refiner_grid: tuple[Positive, Positive] = (48, 32)  # cells of a person's window, height x width, multiples of 8
+    refiner_grid: tuple[Eights, Eights] = (48, 32)  # cells of a person's window, height x width: of 4 pixels, and sides must be multiples of 32
     refiner_margin: float = 0.15  # a box is widened by this share of its sides before the window is drawn around it
-    refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: those below change AP by less than 0.001
+    refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: 0.05 gives 0.001 to 0.002 more AP
     prn_hidden: Positive = 1024
     prn_dropout: Fraction = 0.5
     grid: tuple[Positive, Positive] = (56, 36)  # PRN cells, height x width

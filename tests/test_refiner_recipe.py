@@ -137,7 +137,8 @@ def test_the_shipped_weights_have_the_refiner_of_the_configuration():
 
 @pytest.mark.parametrize("override, message", [
     ("train.keypoints=nowhere", "nowhere"), ("train.keypoints={}/base.keras", r"a mobilenetv2 .tf., a refiner's is"),
-    ("train.init=nowhere", "nowhere"), ("model.refiner_filters=0", "has no refiner")])
+    ("train.init=nowhere", "nowhere"), ("model.refiner_filters=0", "has no refiner"),
+    ("model.refiner_grid=[30, 16]", "refiner_grid.0: .*multiple of 8")])
 def test_a_start_that_does_not_fit_is_refused(folder, override, message):
     with pytest.raises(UserError, match=message):
         refiner.build(tiny(folder, override.format(folder)))

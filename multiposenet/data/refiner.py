@@ -9,10 +9,12 @@ from multiposenet.codecs import person_window
 from multiposenet.data import augment
 from multiposenet.data.sets import PictureSource
 from multiposenet.errors import UserError
-from multiposenet.geometry import PADDING
 
 HALF_JOINTS = 4  # labelled joints that a half of a person must show to be looked at alone
-HALF_MARGIN = 0.15  # of the sides of the box around them
+HALF_MARGIN = 0.15  # of the longer side of the box around them
+UPPER_SHARE = 0.6  # of the halves are upper ones, which pictures show more often
+PATCH = (0.15, 0.45)  # sides of what hides somebody, as shares of the window's
+PLAIN_SHARE = 0.3  # of the patches are of one colour, half of them of the border's
 
 
 class RefinerSource(PictureSource):
@@ -23,7 +25,8 @@ class RefinerSource(PictureSource):
 
     Args:
         pictures: list of `Picture` with files; each of their people with labelled joints is a sample.
-        config: `Config`; `augment`, `refiner` and the model's `refiner_grid` and `refiner_margin` are used.
+        config: `Config`; of `augment` rotation_deg, scale, flip, border, color, blur and jpeg, `refiner`, and the model's
+            `refiner_grid` and `refiner_margin` are used.
         skeleton: for the mirror.
         varied: False leaves nothing to chance, for validation.
 
@@ -47,12 +50,11 @@ class RefinerSource(PictureSource):
     def view(self, picture, pixels, rng):
         """The window of a picture's only person, and where its joints are."""
         person, size = picture.people[0], person_window.pixels(self.grid)
-        box, matrix, flip = person.box_xyxy, None, False
-        if self.varied:
-            box = self._moved(self._half(person, rng), rng)
+        box = self._moved(self._half(person, rng), rng) if self.varied else person.box_xyxy
         matrix = self._matrix(box, rng)
-        if self.varied and rng.random() < self.settings.flip:
-            matrix, flip = augment.mirrored(matrix, size[1]), True
+        flip = self.varied and rng.random() < self.settings.flip
+        if flip:
+            matrix = augment.mirrored(matrix, size[1])
         window = augment.warp_picture(pixels, matrix, size, self.settings.border)
         joints = augment.warp_points(person.keypoints, matrix)
         if self.varied:
@@ -65,7 +67,7 @@ class RefinerSource(PictureSource):
         if len(joints) < 2 * HALF_JOINTS or rng.random() >= self.refiner.half_share:
             return person.box_xyxy
         order = np.argsort(joints[:, 1])
-        shown = joints[order[:len(order) // 2] if rng.random() < 0.6 else order[len(order) // 2:]]
+        shown = joints[order[:len(order) // 2] if rng.random() < UPPER_SHARE else order[len(order) // 2:]]
         low, high = shown.min(axis=0), shown.max(axis=0)
         grow = np.maximum(HALF_MARGIN * (high - low).max(), 1)
         return np.concatenate([np.maximum(low - grow, person.box_xyxy[:2]), np.minimum(high + grow, person.box_xyxy[2:])])
@@ -95,14 +97,14 @@ class RefinerSource(PictureSource):
         return cv2.resize(small, (columns, rows), interpolation=cv2.INTER_LINEAR)
 
     def _hidden(self, window, rng):
-        """Behind a patch of the window itself, taken from elsewhere in it."""
+        """Behind a patch taken from elsewhere in the window, as it is or plain."""
         if rng.random() >= self.refiner.hidden_share:
             return window
         size = np.array(window.shape[:2])
-        sides = (size * rng.uniform(0.15, 0.45, 2)).astype(int)
+        sides = (size * rng.uniform(*PATCH, 2)).astype(int)
         (top, left), (there, here) = (rng.integers(0, size - sides) for _ in range(2))
         patch = window[there:there + sides[0], here:here + sides[1]].copy()
-        if rng.random() < 0.3:
-            patch[:] = patch.reshape(-1, 3).mean(axis=0) if rng.random() < 0.5 else PADDING
+        if rng.random() < PLAIN_SHARE:
+            patch[:] = patch.reshape(-1, 3).mean(axis=0) if rng.random() < 0.5 else self.settings.border
         window[top:top + sides[0], left:left + sides[1]] = patch
         return window

@@ -18,6 +18,7 @@ from multiposenet.skeleton import COCO17, SKELETONS, Skeleton, get_skeleton
 
 Positive = Annotated[int, Field(gt=0)]
 Eights = Annotated[int, Field(gt=0, multiple_of=8)]
+Networks = Literal["resnet50", "resnet101", "resnet152", "mobilenetv2"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
 Joints = Annotated[InstanceOf[Skeleton], BeforeValidator(get_skeleton),
@@ -33,7 +34,7 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Everything that decides the graph and its weights' shapes; stored inside every `.keras` file."""
 
-    backbone: Literal["resnet50", "resnet101", "resnet152", "mobilenetv2"] = "resnet50"
+    backbone: Networks = "resnet50"
     preprocessing: Literal["caffe", "torch", "tf"] = "caffe"  # of the ImageNet weights the backbone started from
     backbone_padding: Literal["keras", "keras_resnet"] = "keras"  # keras_resnet: of weights from import_weights.py
     skeleton: Joints = COCO17  # a name, a .yaml file, COCO annotations, or the definition itself (skeleton.py)
@@ -47,6 +48,7 @@ class ModelConfig(Section):
     head_filters: Positive = 256  # RetinaNet classification and regression heads
     head_depth: Positive = 4
     refiner_filters: Annotated[int, Field(ge=0)] = 0  # of the second look at each person; 0: none, METHOD's way
+    refiner_backbone: Networks = "mobilenetv2"  # that reads a person's window, whatever reads the picture
     refiner_grid: tuple[Eights, Eights] = (48, 32)  # cells of a person's window, height x width: of 4 pixels, and sides must be multiples of 32
     refiner_margin: float = 0.15  # a box is widened by this share of its sides before the window is drawn around it
     refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: 0.05 gives 0.001 to 0.002 more AP

@@ -46,7 +46,8 @@ def detector_model(backbone, fpn, heads):
 
 def build_refiner(config):
     """Refiner of a ModelConfig that has one."""
-    return PoseRefiner(len(config.skeleton), config.refiner_filters, config.refiner_grid, config.refiner_margin)
+    return PoseRefiner(len(config.skeleton), config.refiner_filters, config.refiner_grid, config.refiner_margin,
+                       config.refiner_backbone)
 
 
 def build_prn(config):

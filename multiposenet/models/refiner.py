@@ -17,7 +17,7 @@ from multiposenet.models.backbone import Backbone
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
 from multiposenet.models.per_person import PerPerson
 
-NETWORK = "mobilenetv2", "torch"  # `Backbone` of the windows, whatever the picture's is
+NETWORK = "mobilenetv2"  # of the windows, whatever the picture's is
 LEVELS = 4  # of the picture, each half as fine as the one before: windows of large people come from a coarse one
 SIGMA_CELLS = 1.0  # of the target's Gaussian
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
@@ -91,6 +91,11 @@ def _taps(places, size):
             ops.logical_and(places > -0.5, places < ops.cast(size, "float32") - 0.5))
 
 
+def preprocessing(network):
+    """What a window's backbone expects (`Preprocess`): that of the ImageNet weights which it is trained from."""
+    return "torch" if network == "mobilenetv2" else "caffe"
+
+
 @keras.saving.register_keras_serializable("multiposenet")
 class PoseRefiner(keras.Model):
     """[picture (batch, h, w, 3), boxes (batch, n, 4)] -> logits (batch, n, rows, columns, K) float32, each joint's of one softmax.
@@ -102,20 +107,22 @@ class PoseRefiner(keras.Model):
         filters: of the convolutions behind the backbone.
         grid: rows, columns, multiples of 8.
         margin: share of its sides by which a box is widened.
+        network: of the windows' `Backbone`.
     """
 
-    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, name="refiner", **kwargs):
+    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, network=NETWORK, name="refiner", **kwargs):
         picture, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), name="boxes")
-        reader = _reader(joints, filters, grid)
+        reader = _reader(joints, filters, grid, network)
         windows = PersonWindows(grid, margin, name="windows")([picture, boxes])
         super().__init__([picture, boxes], PerPerson(reader, name="reader_per_person")(windows), name=name, **kwargs)
-        self.reader, self.arguments = reader, dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin)
+        self.reader = reader
+        self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network)
 
     def get_config(self):
         return {**self.arguments, "name": self.name}
 
 
-def _reader(joints, filters, grid):
+def _reader(joints, filters, grid, network):
     """One person's window -> logits (rows, columns, joints): C5 sees all of the person, finer features are added to it."""
     def conv(x, kernel, name, kind=layers.Conv2D, relu=True):
         x = kind(filters, kernel, padding="same", use_bias=False, name=name)(x)
@@ -123,7 +130,7 @@ def _reader(joints, filters, grid):
         return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
     window = keras.Input((*person_window.pixels(grid), 3), name="window")
-    *finer, coarsest = Backbone(*NETWORK, name="reader_backbone")(window)
+    *finer, coarsest = Backbone(network, preprocessing(network), name="reader_backbone")(window)
     x = conv(conv(coarsest, 1, "C5_reduced"), 3, "P5")
     for level, features in zip((4, 3, 2), reversed(finer)):
         kind = layers.SeparableConv2D if level == 2 else layers.Conv2D  # there are four times as many cells there

@@ -10,7 +10,7 @@ from multiposenet.data.sets import read_sets
 from multiposenet.drawing import draw_people
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_refiner
-from multiposenet.models.refiner import NETWORK, ReadJoints, RefinerLoss
+from multiposenet.models.refiner import ReadJoints, RefinerLoss
 from multiposenet.prediction import Person
 
 DRAWN = 4  # windows that TensorBoard shows
@@ -33,9 +33,10 @@ def build(config):
         weights.start_from("refiner", head, config.train.init, config.model)
     elif config.train.keypoints:
         theirs, model = weights.trained_head("keypoints", config.train.keypoints)
-        if (model.backbone, model.preprocessing) != NETWORK:
-            raise UserError(f"{config.train.keypoints}: its backbone is a {model.backbone} ({model.preprocessing}), a refiner's "
-                            f"is a {' ('.join(NETWORK)}); leave out train.keypoints and set train.backbone_weights")
+        network = backbone.network, backbone.preprocessing
+        if (model.backbone, model.preprocessing) != network:
+            raise UserError(f"{config.train.keypoints}: its backbone is a {model.backbone} ({model.preprocessing}), this refiner's "
+                            f"is a {' ('.join(network)}); leave out train.keypoints and set train.backbone_weights")
         backbone.set_weights(theirs.get_layer("backbone").get_weights())
     elif config.train.backbone_weights:
         backbone.load_imagenet(config.train.backbone_weights)

@@ -189,7 +189,32 @@ def test_batch_is_its_singles_and_people_any_number(refined, pictures):
         np.testing.assert_allclose(one["keypoints"][0], found["keypoints"][i, :2], rtol=2e-3, atol=2e-2)
 
 
-def test_save_and_load(refined, pictures, tmp_path):
+def test_with_the_mirror_image_left_and_right_are_alike(refined, tiny_config, pictures):
+    sizes = refined.config.model_dump(include=REFINER)
+    model = with_heads_of(refined, tiny_config, **sizes)
+    plain = model.heads["refiner"]
+    sharpen = plain.reader.get_layer("logits").kernel
+    sharpen.assign(1e4 * sharpen)  # untrained, it finds every cell alike
+    both = with_heads_of(model, tiny_config, **sizes, refiner_mirror=True).heads["refiner"]
+    boxes = np.tile(BOXES, (len(pictures), 1, 1))
+    mirrored = np.stack([160 - boxes[..., 2], boxes[..., 1], 160 - boxes[..., 0], boxes[..., 3]], axis=-1)
+    order = refined.config.skeleton.mirror_order
+    ours, there = (_places(both([pixels, them])) for pixels, them in ((pictures, boxes), (pictures[:, :, ::-1], mirrored)))
+    np.testing.assert_allclose(there[..., ::-1, :][..., order], ours, atol=1e-4)
+    one, other = (_places(plain([pixels, them])) for pixels, them in ((pictures, boxes), (pictures[:, :, ::-1], mirrored)))
+    np.testing.assert_allclose(ours, (one + other[..., ::-1, :][..., order]) / 2, atol=1e-4)
+    assert np.abs(ours - one).max() > 1e-3
+
+
+def _places(logits):
+    """Distributions over rows and columns."""
+    shape = logits.shape
+    return ops.convert_to_numpy(ops.reshape(ops.softmax(ops.reshape(logits, (*shape[:2], -1, shape[-1])), axis=2), shape))
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_save_and_load(refined, tiny_config, pictures, tmp_path, mirror):
+    refined = with_heads_of(refined, tiny_config, **refined.config.model_dump(include=REFINER), refiner_mirror=mirror, refiner_min_score=0)
     save_model(refined, tmp_path / "refined.keras")
     loaded = load_model(tmp_path / "refined.keras")
     assert len(loaded.weights) == len(refined.weights)

@@ -118,15 +118,25 @@ def test_it_learns(folder, run):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_it_begins_with_a_keypoint_heads_backbone(folder, tiny_config):
+@pytest.mark.parametrize("backbone, preprocessing", [("mobilenetv2", "torch"), ("resnet50", "caffe")])
+def test_it_begins_with_a_keypoint_heads_backbone(folder, tiny_config, backbone, preprocessing):
     keras.utils.set_random_seed(1)
-    model = MultiPoseNet(tiny_config.model_copy(update={"preprocessing": "torch"}))
-    weights.save_model(model, folder / "torch.keras")
-    head = refiner.build(tiny(folder, f"train.keypoints={folder}/torch.keras", "train.frozen_stages=2"))
+    model = MultiPoseNet(tiny_config.model_copy(update={"backbone": backbone, "preprocessing": preprocessing}))
+    weights.save_model(model, folder / "other.keras")
+    head = refiner.build(tiny(folder, f"train.keypoints={folder}/other.keras", "train.frozen_stages=2",
+                              f"model.refiner_backbone={backbone}"))
     backbone = head.reader.get_layer("reader_backbone")
     for ours, theirs in zip(backbone.get_weights(), model.dense.get_layer("backbone").get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert 0 < len(backbone.trainable_weights) < len(backbone.weights)
+
+
+def test_a_finer_window_begins_with_the_weights_of_a_coarse_one(folder, run):
+    finer = refiner.build(tiny(folder, f"train.init={run[0]}", "model.refiner_grid=[48, 32]"))
+    coarse = refiner.build(tiny(folder, f"train.init={run[0]}"))
+    for one, other in zip(coarse.get_weights(), finer.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert finer.reader.output_shape[1:3] == (48, 32)
 
 
 def test_the_shipped_weights_have_the_refiner_of_the_configuration():
@@ -136,7 +146,7 @@ def test_the_shipped_weights_have_the_refiner_of_the_configuration():
 
 
 @pytest.mark.parametrize("override, message", [
-    ("train.keypoints=nowhere", "nowhere"), ("train.keypoints={}/base.keras", r"a mobilenetv2 .tf., a refiner's is"),
+    ("train.keypoints=nowhere", "nowhere"), ("train.keypoints={}/base.keras", r"a mobilenetv2 .tf., this refiner's is"),
     ("train.init=nowhere", "nowhere"), ("model.refiner_filters=0", "has no refiner"),
     ("model.refiner_grid=[30, 16]", "refiner_grid.0: .*multiple of 8")])
 def test_a_start_that_does_not_fit_is_refused(folder, override, message):

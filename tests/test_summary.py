@@ -40,6 +40,8 @@ def test_a_refiner_is_counted_once_a_person():
     cells = [24 * 4 ** level for level in range(4)]  # of C5..C2
     added = sum(8 * (depth + 9 * 8) * count for depth, count in zip((1280, 576, 192), cells))
     assert flops == backbone + 2 * (added + cells[3] * 8 * (144 + 9 + 8 + 17))
+    mirrored = summarise(with_one.model_copy(update={"refiner_mirror": True}), 128)[0][-1]
+    assert mirrored == (name, parameters, 2 * flops)
 
 
 @pytest.mark.parametrize("backbone, parameters", [("resnet101", 42_658_176), ("resnet152", 58_370_944)])

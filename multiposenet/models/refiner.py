@@ -108,18 +108,31 @@ class PoseRefiner(keras.Model):
         grid: rows, columns, multiples of 8.
         margin: share of its sides by which a box is widened.
         network: of the windows' `Backbone`.
+        mirror_order: of the joints; given, each window's mirror image is read too, and their distributions are averaged.
     """
 
-    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, network=NETWORK, name="refiner", **kwargs):
+    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, network=NETWORK, mirror_order=None, name="refiner", **kwargs):
         picture, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), name="boxes")
         reader = _reader(joints, filters, grid, network)
         windows = PersonWindows(grid, margin, name="windows")([picture, boxes])
-        super().__init__([picture, boxes], PerPerson(reader, name="reader_per_person")(windows), name=name, **kwargs)
+        read = PerPerson(reader, name="reader_per_person")
+        logits = read(windows)
+        if mirror_order is not None:
+            mirrored = ops.flip(read(ops.flip(windows, axis=3)), axis=3)
+            logits = _mean_distribution(logits, ops.take(mirrored, mirror_order, axis=-1))
+        super().__init__([picture, boxes], logits, name=name, **kwargs)
         self.reader = reader
-        self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network)
+        self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network,
+                              mirror_order=None if mirror_order is None else [int(k) for k in mirror_order])
 
     def get_config(self):
         return {**self.arguments, "name": self.name}
+
+
+def _mean_distribution(*logits):
+    """Logits whose softmax over rows and columns is the mean of two's."""
+    one, other = (it - ops.logsumexp(it, axis=(2, 3), keepdims=True) for it in logits)
+    return ops.logaddexp(one, other)
 
 
 def _reader(joints, filters, grid, network):

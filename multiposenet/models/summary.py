@@ -61,7 +61,8 @@ def summarise(config, size=480):
         return rows, 2
     reader = build_refiner(config).reader
     window = np.zeros((1, *reader.input_shape[1:]), "float32")
-    return [*rows, ("refiner", reader.count_params(), count_flops(reader, window))], 3
+    looks = 2 if config.refiner_mirror else 1
+    return [*rows, ("refiner", reader.count_params(), looks * count_flops(reader, window))], 3
 
 
 def _look_flops(picture, backbone, keypoint_fpn, subnet, detection_fpn, heads):

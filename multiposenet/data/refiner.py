@@ -10,18 +10,22 @@ from multiposenet.data import augment
 from multiposenet.data.sets import PictureSource
 from multiposenet.errors import UserError
 
-HALF_JOINTS = 4  # labelled joints that a half of a person must show to be looked at alone
-HALF_MARGIN = 0.15  # of the longer side of the box around them
+PART_JOINTS = 4  # labelled joints that a part of a person must show to be looked at alone
+PART_MARGIN = 0.15  # of the longer side of the box around them
 UPPER_SHARE = 0.6  # of the halves are upper ones, which pictures show more often
 PATCH = (0.15, 0.45)  # sides of what hides somebody, as shares of the window's
 PLAIN_SHARE = 0.3  # of the patches are of one colour, half of them of the border's
+OTHERS_SHARE = 0.5  # of the patches are from somebody else's window
+ENDS = (0.2, 0.1, 0.2, 0.5)  # how often a picture that ends within somebody does so on the left, above, right and below
+KEPT = (0.3, 0.9)  # share of the box's side that is left then
 
 
 class RefinerSource(PictureSource):
     """x: (rows, columns, 3) uint8, the window of one person; y: (K, 3) of `codecs.person_window.encode`.
 
     The person is turned, mirrored, recoloured and seen from near or far as `augment` says; as `refiner` says its box errs
-    as a detector's does, it is cut to its upper or lower half, coarse as small people are, or partly hidden.
+    as a detector's does, it is cut to its upper or lower half, the picture ends within it, it is coarse as small people are, or
+    partly hidden.
 
     Args:
         pictures: list of `Picture` with files; each of their people with labelled joints is a sample.
@@ -44,33 +48,56 @@ class RefinerSource(PictureSource):
         self.grid, self.margin = config.model.refiner_grid, config.model.refiner_margin
 
     def load(self, indices, rng):
-        windows, places = zip(*(self.view(*self._readable(i), rng) for i in indices))
-        return np.stack(windows), np.stack(places)
+        windows, places = map(np.stack, zip(*(self.view(*self._readable(i), rng) for i in indices)))
+        if self.varied:
+            for window, other in zip(windows, np.roll(windows, 1, axis=0)):
+                self._hide(window, other if rng.random() < OTHERS_SHARE else window, rng)
+        return windows, places
 
     def view(self, picture, pixels, rng):
         """The window of a picture's only person, and where its joints are."""
         person, size = picture.people[0], person_window.pixels(self.grid)
-        box = self._moved(self._half(person, rng), rng) if self.varied else person.box_xyxy
+        box, joints = person.box_xyxy, person.keypoints
+        if self.varied:
+            pixels, box, joints = self._part(pixels, box, joints, rng)
+            box = self._moved(box, rng)
         matrix = self._matrix(box, rng)
         flip = self.varied and rng.random() < self.settings.flip
         if flip:
             matrix = augment.mirrored(matrix, size[1])
         window = augment.warp_picture(pixels, matrix, size, self.settings.border)
-        joints = augment.warp_points(person.keypoints, matrix)
+        joints = augment.warp_points(joints, matrix)
         if self.varied:
-            window = self._hidden(self._coarse(augment.vary_pixels(window, self.settings, rng), rng), rng)
+            window = self._coarse(augment.vary_pixels(window, self.settings, rng), rng)
         return window, person_window.encode(joints[self.skeleton.mirror_order] if flip else joints, self.grid)
 
-    def _half(self, person, rng):
-        """The box, or that of the upper or lower half of the joints."""
-        joints = person.keypoints[person.keypoints[:, 2] > 0, :2]
-        if len(joints) < 2 * HALF_JOINTS or rng.random() >= self.refiner.half_share:
-            return person.box_xyxy
-        order = np.argsort(joints[:, 1])
-        shown = joints[order[:len(order) // 2] if rng.random() < UPPER_SHARE else order[len(order) // 2:]]
-        low, high = shown.min(axis=0), shown.max(axis=0)
-        grow = np.maximum(HALF_MARGIN * (high - low).max(), 1)
-        return np.concatenate([np.maximum(low - grow, person.box_xyxy[:2]), np.minimum(high + grow, person.box_xyxy[2:])])
+    def _part(self, pixels, box, joints, rng):
+        """(pixels, box, joints) of the whole person, or of the part that one looks at or that the picture shows."""
+        labelled, chance = joints[:, 2] > 0, rng.random()
+        if labelled.sum() < 2 * PART_JOINTS or chance >= self.refiner.half_share + self.refiner.cut_share:
+            return pixels, box, joints
+        if chance < self.refiner.half_share:
+            shown = joints[labelled]
+            shown = shown[np.argsort(shown[:, 1])]
+            upper = rng.random() < UPPER_SHARE
+            return pixels, _around(shown[:len(shown) // 2] if upper else shown[len(shown) // 2:], box), joints
+        return self._cut(pixels, box, joints, rng)
+
+    def _cut(self, pixels, box, joints, rng):
+        """As if the picture ended within the person."""
+        side, kept = rng.choice(4, p=ENDS), rng.uniform(*KEPT)
+        axis, far = side % 2, side > 1
+        end = round(float(box[side] + (1 - kept) * (box[side - 2] - box[side])))
+        gone = (joints[:, axis] + 0.5 > end) == far
+        shown = joints[~gone & (joints[:, 2] > 0)]
+        if len(shown) < PART_JOINTS:
+            return pixels, box, joints
+        pixels, joints = pixels.copy(), joints.copy()
+        np.moveaxis(pixels, 1 - axis, 0)[slice(end, None) if far else slice(max(end, 0))] = self.settings.border
+        joints[gone, 2] = 0
+        box = _around(shown, box)
+        box[side] = end
+        return pixels, box, joints
 
     def _moved(self, box, rng):
         errors = np.clip(rng.standard_normal(4), -2.5, 2.5) * self.refiner.box_jitter
@@ -96,15 +123,21 @@ class RefinerSource(PictureSource):
         small = cv2.resize(window, (max(2, round(scale * columns)), max(2, round(scale * rows))), interpolation=cv2.INTER_AREA)
         return cv2.resize(small, (columns, rows), interpolation=cv2.INTER_LINEAR)
 
-    def _hidden(self, window, rng):
-        """Behind a patch taken from elsewhere in the window, as it is or plain."""
+    def _hide(self, window, other, rng):
+        """Put a patch before the person, in place: from `other`, as it is or plain."""
         if rng.random() >= self.refiner.hidden_share:
-            return window
+            return
         size = np.array(window.shape[:2])
         sides = (size * rng.uniform(*PATCH, 2)).astype(int)
         (top, left), (there, here) = (rng.integers(0, size - sides) for _ in range(2))
-        patch = window[there:there + sides[0], here:here + sides[1]].copy()
+        patch = other[there:there + sides[0], here:here + sides[1]].copy()
         if rng.random() < PLAIN_SHARE:
             patch[:] = patch.reshape(-1, 3).mean(axis=0) if rng.random() < 0.5 else self.settings.border
         window[top:top + sides[0], left:left + sides[1]] = patch
-        return window
+
+
+def _around(joints, box):
+    """The part of a box that holds these joints."""
+    low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
+    grow = np.maximum(PART_MARGIN * (high - low).max(), 1)
+    return np.concatenate([np.maximum(low - grow, box[:2]), np.minimum(high + grow, box[2:])])

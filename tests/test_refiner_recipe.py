@@ -15,6 +15,7 @@ from multiposenet.codecs import person_window
 from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import load_config
 from multiposenet.data.pictures import read_picture
+from multiposenet.data import refiner as data
 from multiposenet.data.refiner import RefinerSource
 from multiposenet.data.sets import read_sets
 from multiposenet.errors import UserError
@@ -31,7 +32,7 @@ def tiny(folder, *overrides):
     sets = [{"annotations": "annotations.json", "images": "images"}]
     return load_config(None, [f"model={json.dumps(MODEL)}", f"data.root={folder}", f"data.sets={json.dumps(sets)}",
                               "data.validation=0", "augment.rotation_deg=0", "augment.scale=[1, 1]", "refiner.half_share=0",
-                              "refiner.coarse_share=0", "refiner.hidden_share=0", "train.batch_size=4", "train.epochs=1",
+                              "refiner.cut_share=0", "refiner.coarse_share=0", "refiner.hidden_share=0", "train.batch_size=4", "train.epochs=1",
                               "train.workers=0", "train.learning_rate=0.01", "train.backbone_weights=null", *overrides])
 
 
@@ -60,7 +61,7 @@ def source(folder, *overrides, varied=True):
 
 @pytest.mark.parametrize("overrides", [
     ["augment.flip=1"], ["augment.flip=0"], ["augment.flip=0", "augment.rotation_deg=40", "augment.scale=[0.8, 1.25]"],
-    ["augment.flip=0", "refiner.half_share=1"]])
+    ["augment.flip=0", "refiner.half_share=1"], ["augment.flip=0", "refiner.cut_share=1"]])
 def test_windows_hold_the_joints_that_are_drawn_there(folder, overrides):
     """Every joint is a disc of its own colour, so the window itself says where it is. In a mirror left is right."""
     colors = JOINT_COLORS[COCO17.mirror_order] if "augment.flip=1" in overrides else JOINT_COLORS
@@ -100,6 +101,44 @@ def test_halves_show_fewer_joints(folder):
     whole, half = (source(folder, f"refiner.half_share={share}") for share in (0, 1))
     counts = [it.load(np.arange(4).repeat(8), np.random.default_rng(0))[1][..., 2].sum() for it in (whole, half)]
     assert 0.3 < counts[1] / counts[0] < 0.95
+
+
+def test_where_the_picture_ends_nothing_is_left(folder):
+    """Joints, box and pixels end together; the rest of the person is as it was."""
+    batches = source(folder, "refiner.cut_share=1")
+    picture, sides, rng = batches.pictures[0], set(), np.random.default_rng(0)
+    pixels, (box, joints) = read_picture(picture.file), (getattr(picture.people[0], key) for key in ("box_xyxy", "keypoints"))
+    for _ in range(40):
+        seen, part, left = batches._part(pixels, box, joints, rng)
+        if seen is pixels:  # too little would have been left
+            continue
+        kept = left[:, 2] > 0
+        assert kept.sum() >= 4 and not (kept & (joints[:, 2] == 0)).any()
+        x, y = np.floor(left[kept, :2] + 0.5).astype(int).T
+        np.testing.assert_array_equal(seen[y, x], pixels[y, x])
+        assert (part[:2] >= box[:2]).all() and (part[2:] <= box[2:]).all()
+        gone = (seen != pixels).any(axis=-1)
+        side, = (side for side, edge in enumerate((gone[:, 0], gone[0], gone[:, -1], gone[-1])) if edge.mean() > 0.9)
+        sides.add(side)
+        ended = np.moveaxis(gone, 1 - side % 2, 0)
+        end = int(part[side])
+        assert not (ended[:end] if side > 1 else ended[end:]).any()
+        beyond = np.moveaxis(seen, 1 - side % 2, 0)
+        assert ((beyond[end:] if side > 1 else beyond[:end]) == batches.settings.border).all()
+    assert sides == {0, 1, 2, 3}
+
+
+def test_patches_show_other_people_too(folder, monkeypatch):
+    monkeypatch.setattr(data, "PLAIN_SHARE", 0)
+    monkeypatch.setattr(data, "OTHERS_SHARE", 1)
+    batches = source(folder, "refiner.hidden_share=1", "augment.flip=0")
+    windows = np.stack([np.full((96, 64, 3), value, "uint8") for value in (10, 90, 200)])
+    monkeypatch.setattr(batches, "view", lambda picture, pixels, rng: (windows[next(turns)], np.zeros((17, 3), "float32")))
+    turns = iter(range(3))
+    hidden, _ = batches.load(np.arange(3), np.random.default_rng(0))
+    for mine, window, other in zip((10, 90, 200), hidden, (200, 10, 90)):
+        assert set(np.unique(window)) == {mine, other}
+        assert 0.01 < (window == other).mean() < 0.25
 
 
 def test_nobody_labelled_is_an_error(folder):

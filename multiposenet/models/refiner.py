@@ -132,7 +132,7 @@ class PoseRefiner(keras.Model):
 def _mean_distribution(*logits):
     """Logits whose softmax over rows and columns is the mean of two's."""
     one, other = (it - ops.logsumexp(it, axis=(2, 3), keepdims=True) for it in logits)
-    return ops.logaddexp(one, other)
+    return ops.maximum(one, other) + ops.log(1 + ops.exp(-ops.abs(one - other)))  # logaddexp, but for ONNX, which has no log1p
 
 
 def _reader(joints, filters, grid, network):

@@ -83,6 +83,14 @@ def test_nobody_is_found_in_a_plain_colour(onnx_file, lite):
     assert not any(value.any() for key, value in found.items() if key != "activities")
 
 
+def test_onnx_with_mirror_images(one_look, tmp_path):
+    for package in ("onnx", "tf2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    export(one_look, tmp_path / "mirrored.onnx", "onnx")
+    picture = noisy_pictures((5,), SIZE)
+    assert_same_people(one_look.predict_on_batch(picture), load_engine(tmp_path / "mirrored.onnx")(picture))
+
+
 @pytest.mark.parametrize("form, name, size", [("openvino", "lite.xml", None), ("litert", "lite.tflite", SIZE)])
 def test_other_engines_find_the_same_people(one_look, tmp_path, form, name, size):
     if importlib.util.find_spec(ENGINES[form].package.split(".")[0]) is None:

@@ -129,9 +129,9 @@ class PoseRefiner(keras.Model):
         return {**self.arguments, "name": self.name}
 
 
-def _mean_distribution(*logits):
+def _mean_distribution(one, other):
     """Logits whose softmax over rows and columns is the mean of two's."""
-    one, other = (it - ops.logsumexp(it, axis=(2, 3), keepdims=True) for it in logits)
+    one, other = (logits - ops.logsumexp(logits, axis=(2, 3), keepdims=True) for logits in (one, other))
     return ops.maximum(one, other) + ops.log(1 + ops.exp(-ops.abs(one - other)))  # logaddexp, but for ONNX, which has no log1p
 
 

@@ -32,8 +32,9 @@ def tiny(folder, *overrides):
     sets = [{"annotations": "annotations.json", "images": "images"}]
     return load_config(None, [f"model={json.dumps(MODEL)}", f"data.root={folder}", f"data.sets={json.dumps(sets)}",
                               "data.validation=0", "augment.rotation_deg=0", "augment.scale=[1, 1]", "refiner.half_share=0",
-                              "refiner.cut_share=0", "refiner.coarse_share=0", "refiner.hidden_share=0", "train.batch_size=4", "train.epochs=1",
-                              "train.workers=0", "train.learning_rate=0.01", "train.backbone_weights=null", *overrides])
+                              "refiner.cut_share=0", "refiner.crowd_share=0", "refiner.coarse_share=0", "refiner.hidden_share=0",
+                              "train.batch_size=4", "train.epochs=1", "train.workers=0", "train.learning_rate=0.01",
+                              "train.backbone_weights=null", *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,19 @@ def test_coarse_and_hidden_windows_keep_their_joints(folder):
     (before, places), (after, same) = (it.load(np.arange(4), np.random.default_rng(0)) for it in (plain, harder))
     np.testing.assert_array_equal(places, same)
     assert all((a != b).any() and np.abs(a.astype(int) - b).mean() < 60 for a, b in zip(before, after))
+
+
+def test_somebody_with_a_segmentation_may_stand_before_the_person(folder):
+    calm = ["augment.flip=0", "refiner.box_jitter=0"]
+    plain, crowded = (source(folder, f"refiner.crowd_share={share}", *calm) for share in (0, 1))
+    (before, places), (after, same) = (it.load(np.arange(4), np.random.default_rng(0)) for it in (plain, crowded))
+    np.testing.assert_array_equal(places, same)
+    hidden = (before != after).any(axis=-1).mean(axis=(1, 2))
+    assert (hidden < 0.6).all() and (hidden > 0.02).sum() > 2
+    for picture in crowded.pictures:
+        picture.people[0].segmentation = None
+    alone = RefinerSource(crowded.pictures, tiny(folder, "refiner.crowd_share=1", *calm), COCO17)
+    np.testing.assert_array_equal(alone.load(np.arange(4), np.random.default_rng(0))[0], before)
 
 
 def test_halves_show_fewer_joints(folder):

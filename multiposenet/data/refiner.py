@@ -7,6 +7,7 @@ import numpy as np
 
 from multiposenet.codecs import person_window
 from multiposenet.data import augment
+from multiposenet.data.coco import region_mask
 from multiposenet.data.sets import PictureSource
 from multiposenet.errors import UserError
 
@@ -16,6 +17,11 @@ UPPER_SHARE = 0.6  # of the halves are upper ones, which pictures show more ofte
 PATCH = (0.15, 0.45)  # sides of what hides somebody, as shares of the window's
 PLAIN_SHARE = 0.3  # of the patches are of one colour, half of them of the border's
 OTHERS_SHARE = 0.5  # of the patches are from somebody else's window
+OUTLINED_PX = 64  # least height of those who are put before others: smaller ones would be coarser than what they hide
+HEIGHTS = (0.5, 1.5)  # of theirs, as shares of the window's
+BESIDE = (0.2, 0.6)  # how far from its middle they stand, as a share of its width; any nearer, and nobody knew whose window it is
+ABOVE, BELOW = -0.25, 0.35  # the same up and down: who is nearer to the camera stands lower
+MOST_HIDDEN = 0.5  # of the window
 ENDS = (0.2, 0.1, 0.2, 0.5)  # how often a picture that ends within somebody does so on the left, above, right and below
 KEPT = (0.3, 0.9)  # share of the box's side that is left then
 
@@ -24,8 +30,8 @@ class RefinerSource(PictureSource):
     """x: (rows, columns, 3) uint8, the window of one person; y: (K, 3) of `codecs.person_window.encode`.
 
     The person is turned, mirrored, recoloured and seen from near or far as `augment` says; as `refiner` says its box errs
-    as a detector's does, it is cut to its upper or lower half, the picture ends within it, it is coarse as small people are, or
-    partly hidden.
+    as a detector's does, it is cut to its upper or lower half, the picture ends within it, somebody with a segmentation stands
+    before it, it is coarse as small people are, or partly hidden.
 
     Args:
         pictures: list of `Picture` with files; each of their people with labelled joints is a sample.
@@ -46,6 +52,7 @@ class RefinerSource(PictureSource):
         super().__init__(single, config.augment, varied)
         self.refiner, self.skeleton = config.refiner, skeleton
         self.grid, self.margin = config.model.refiner_grid, config.model.refiner_margin
+        self.outlined = [i for i, picture in enumerate(single) if _outlined(picture.people[0])]
 
     def load(self, indices, rng):
         windows, places = map(np.stack, zip(*(self.view(*self._readable(i), rng) for i in indices)))
@@ -68,6 +75,7 @@ class RefinerSource(PictureSource):
         window = augment.warp_picture(pixels, matrix, size, self.settings.border)
         joints = augment.warp_points(joints, matrix)
         if self.varied:
+            window = self._crowded(window, rng)
             window = self._coarse(augment.vary_pixels(window, self.settings, rng), rng)
         return window, person_window.encode(joints[self.skeleton.mirror_order] if flip else joints, self.grid)
 
@@ -114,6 +122,25 @@ class RefinerSource(PictureSource):
         middle = corner + height * np.array([columns / rows, 1]) / 2 - 0.5
         return augment.similarity(middle, angle, scale, np.array([columns - 1, rows - 1]) / 2)
 
+    def _crowded(self, window, rng):
+        """With somebody else before the person, cut out of a picture along the segmentation."""
+        if rng.random() >= self.refiner.crowd_share or not self.outlined:
+            return window
+        picture, pixels = self._readable(int(rng.choice(self.outlined)))
+        other, size = picture.people[0], np.array(window.shape[:2])
+        low, high = other.box_xyxy[:2], other.box_xyxy[2:]
+        scale = augment.log_uniform(rng, *HEIGHTS) * size[0] / max(high[1] - low[1], 1)
+        beside = np.array([rng.choice((-1, 1)) * rng.uniform(*BESIDE), rng.uniform(ABOVE, BELOW)])
+        matrix = augment.similarity((low + high) / 2 - 0.5, 0, scale, (0.5 + beside) * size[::-1] - 0.5)
+        if rng.random() < self.settings.flip:
+            matrix = augment.mirrored(matrix, size[1])
+        mask = 255 * region_mask(other, picture.height, picture.width)
+        share = augment.warp_picture(mask, matrix, size, 0)[..., None] / 255
+        if share.mean() > MOST_HIDDEN:
+            return window
+        shown = augment.warp_picture(pixels, matrix, size, self.settings.border)
+        return np.round(window + share * (shown - window.astype(float))).astype("uint8")
+
     def _coarse(self, window, rng):
         """As a small person's window looks, which has been enlarged."""
         if rng.random() >= self.refiner.coarse_share:
@@ -134,6 +161,10 @@ class RefinerSource(PictureSource):
         if rng.random() < PLAIN_SHARE:
             patch[:] = patch.reshape(-1, 3).mean(axis=0) if rng.random() < 0.5 else self.settings.border
         window[top:top + sides[0], left:left + sides[1]] = patch
+
+
+def _outlined(person):
+    return bool(person.segmentation) and person.box_xyxy[3] - person.box_xyxy[1] >= OUTLINED_PX
 
 
 def _around(joints, box):

@@ -14,8 +14,9 @@ from multiposenet import merging, weights
 from multiposenet.codecs import person_window
 from multiposenet.commands.merge import main as merge_main
 from multiposenet.config import load_config
-from multiposenet.data.pictures import read_picture
+from multiposenet.data import hindrances
 from multiposenet.data import refiner as data
+from multiposenet.data.pictures import read_picture
 from multiposenet.data.refiner import RefinerSource
 from multiposenet.data.sets import read_sets
 from multiposenet.errors import UserError
@@ -143,7 +144,7 @@ def test_where_the_picture_ends_nothing_is_left(folder):
 
 
 def test_patches_show_other_people_too(folder, monkeypatch):
-    monkeypatch.setattr(data, "PLAIN_SHARE", 0)
+    monkeypatch.setattr(hindrances, "PLAIN_SHARE", 0)
     monkeypatch.setattr(data, "OTHERS_SHARE", 1)
     batches = source(folder, "refiner.hidden_share=1", "augment.flip=0")
     windows = np.stack([np.full((96, 64, 3), value, "uint8") for value in (10, 90, 200)])

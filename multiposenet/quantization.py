@@ -18,7 +18,7 @@ from multiposenet.prediction import Predictor, on_canvas
 
 PICTURES = 24  # to calibrate on
 C2_READER = "C2_reduced"  # the keypoint pyramid's convolution on C2
-BOXES = "boxes"  # the output; what depends on it is the refiner's
+SCORES = "scores"  # the output; what depends on it is the refiner's
 
 
 def quantize(source, target, pictures):
@@ -33,7 +33,7 @@ def quantize(source, target, pictures):
         UserError: a picture that cannot be read.
     """
     graph = onnx.load(source).graph
-    refiner = _after(graph, BOXES)
+    refiner = _after(graph, SCORES)
     convolutions = [node for node in graph.node if node.op_type == "Conv" and node.name not in refiner]
     early = _before(graph, [node for node in convolutions if C2_READER in node.name])
     chosen = (_before(graph, convolutions) - early) & {node.name for node in convolutions}  # a head's last is before none

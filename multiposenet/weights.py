@@ -24,7 +24,7 @@ FIELDS = {
     "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
     "detector": (*BACKBONE, "head_filters", "head_depth"),
-    "refiner": ("skeleton", "refiner_backbone", "refiner_filters", "refiner_grid", "refiner_margin"),
+    "refiner": ("skeleton", "refiner_backbone", "refiner_filters", "refiner_grid", "refiner_margin", "refiner_boxes"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }

@@ -8,13 +8,14 @@ from conftest import with_heads_of
 from scenes import noisy_pictures
 
 from multiposenet.codecs import person_window
-from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonWindows, ReadJoints, RefinerLoss
+from multiposenet.models.heads import window_mirror_order
+from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonWindows, ReadBoxes, ReadJoints, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
 GRID, MARGIN = (16, 8), 0.2
 BOXES = np.array([[10, 20, 50, 100], [-5, 3, 60, 40]], "float32")
 ONES = np.ones((1, 2), "float32")  # scores of the boxes
-REFINER = {"refiner_filters", "refiner_grid"}
+REFINER = {"refiner_filters", "refiner_grid", "refiner_boxes"}
 
 
 def test_places_in_a_window_and_back():
@@ -81,6 +82,46 @@ def test_loss_is_least_at_the_target():
     assert float(loss(places * [1, 1, 0], ideal[None].astype("float32"))) == 0
 
 
+def test_loss_of_edges_counts_columns_or_rows_alone():
+    """However their cells are shared among the rows of a column, left and right stay as good."""
+    rng, (rows, columns) = np.random.default_rng(3), GRID
+    places = np.zeros((1, 5, 3), "float32")  # a joint that is not labelled, left, upper, right, lower
+    places[0, 1:, :2], places[0, 1:, 2] = np.array([[1.5], [3.2], [6], [14.9]]), 1
+    maps = np.zeros((1, *GRID, 5), "float32")
+    ideal = [-np.square(np.arange(columns if k % 2 else rows) - places[0, k, 0]) / (2 * SIGMA_CELLS ** 2) for k in range(1, 5)]
+    for k in range(4):
+        other = rng.normal(size=rows if k % 2 == 0 else columns)
+        maps[0, ..., k + 1] = other[:, None] + ideal[k] if k % 2 == 0 else ideal[k][:, None] + other
+    p = [np.exp(logits - np.log(np.exp(logits).sum())) for logits in ideal]
+    loss = RefinerLoss(edges=True)
+    least = float(loss(places, maps))
+    assert least == pytest.approx(np.mean([-(q * np.log(q)).sum() for q in p]), rel=1e-4)
+    for k, axis in ((1, 2), (2, 1), (3, 2), (4, 1)):
+        worse = maps.copy()
+        worse[..., k] = np.roll(worse[..., k], 1, axis=axis)
+        assert float(loss(places, worse)) > least + 0.05
+        along = maps.copy()
+        along[..., k] = np.roll(along[..., k], 1, axis=3 - axis)
+        assert float(loss(places, along)) == pytest.approx(least, rel=1e-4)
+
+
+def test_an_edge_goes_halfway_to_where_it_is_expected():
+    true, (rows, columns) = np.array([[14, 30, 44, 97], [0, 5, 50, 44]], "float32"), GRID
+    corner, height = person_window.corner_and_height(BOXES, GRID, MARGIN)
+    cells = (true - np.tile(corner, 2)) / height * rows - 0.5
+    maps = np.full((1, 2, *GRID, 5), -20, "float32")
+    for i, k in np.ndindex(2, 4):
+        low, share = divmod(float(cells[i, k]), 1)
+        for cell, weight in ((int(low), 1 - share), (int(low) + 1, share)):  # a mean between two columns or rows
+            at = (slice(None), cell) if k % 2 == 0 else (cell, slice(None))
+            maps[(0, i, *at, k + 1)] = np.log(max(weight, 1e-9))
+    heatmaps = np.zeros((1, 24, 15, 2), "float32")  # of a picture 96 high and 60 wide
+    read = ops.convert_to_numpy(ReadBoxes(GRID, MARGIN, 0.3)([BOXES[None], np.array([[0.4, 0.5]], "float32"), maps, heatmaps]))[0]
+    np.testing.assert_allclose(read, np.clip((BOXES + true) / 2, 0, [60, 96] * 2), atol=0.02)
+    kept = ops.convert_to_numpy(ReadBoxes(GRID, MARGIN, 0.3)([BOXES[None], np.array([[0.4, 0.2]], "float32"), maps, heatmaps]))[0]
+    np.testing.assert_array_equal(kept, [read[0], BOXES[1]])
+
+
 def in_cells(box, point):
     corner, height = person_window.corner_and_height(box, GRID, MARGIN)
     return (point + 0.5 - corner) / height * GRID[0] - 0.5
@@ -138,11 +179,11 @@ def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
         np.testing.assert_allclose(found[:2], [x + share * away, y], atol=0.01)
 
 
-@pytest.fixture(scope="module")
-def refined(tiny_model, tiny_config):
+@pytest.fixture(scope="module", params=[False, True], ids=["joints", "boxes too"])
+def refined(request, tiny_model, tiny_config):
     """The tiny model with a refiner."""
     keras.utils.set_random_seed(5)
-    return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_grid=(16, 8), refiner_min_score=0)
+    return with_heads_of(tiny_model, tiny_config, refiner_filters=8, refiner_grid=(16, 8), refiner_min_score=0, refiner_boxes=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +191,16 @@ def pictures():
     return noisy_pictures(range(3), (128, 160))
 
 
-def test_only_the_joints_change(refined, tiny_model, pictures):
+def test_only_joints_and_boxes_change(refined, tiny_model, pictures):
     found, plain = (model.predict_on_batch(pictures) for model in (refined, tiny_model))
     assert found["count"].sum() > 3
-    for key in ("boxes", "scores", "count"):
+    for key in ("scores", "count") if refined.config.refiner_boxes else ("boxes", "scores", "count"):
         np.testing.assert_allclose(found[key], plain[key], atol=1e-3)
-    for boxes, poses, other, count in zip(found["boxes"], found["keypoints"], plain["keypoints"], found["count"]):
+    if refined.config.refiner_boxes:
+        changed = np.abs(found["boxes"] - plain["boxes"]).max(axis=-1)
+        assert changed.max() > 1 and not changed[plain["scores"] == 0].any()
+        assert (found["boxes"] >= 0).all() and (found["boxes"] <= np.tile((160, 128), 2)).all()
+    for boxes, poses, other, count in zip(plain["boxes"], found["keypoints"], plain["keypoints"], found["count"]):
         assert not poses[count:].any()
         if not count:
             continue
@@ -173,12 +218,13 @@ def test_people_of_low_score_are_left_alone(refined, tiny_config, pictures):
     some, none = (with_heads_of(refined, tiny_config, **{**refined.config.model_dump(include=REFINER), "refiner_min_score": low})
                   for low in (middle, 1.0))
     seen = some.dense.predict_on_batch(pictures)
-    found, whole = some.predict_on_batch(pictures)["keypoints"], some.people.predict_on_batch({**seen, "image": pictures})["keypoints"]
+    found, whole = some.predict_on_batch(pictures), some.people.predict_on_batch({**seen, "image": pictures})
     above = scores > middle
     assert above.any() and (~above & (scores > 0)).any()
-    np.testing.assert_allclose(found[above], refined.predict_on_batch(pictures)["keypoints"][above], rtol=2e-3, atol=2e-2)
-    np.testing.assert_allclose(found[~above], none.predict_on_batch(pictures)["keypoints"][~above], rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(found, whole, rtol=2e-3, atol=2e-2)  # TensorFlow leaves out what other backends throw away
+    for key in ("keypoints", "boxes"):
+        np.testing.assert_allclose(found[key][above], refined.predict_on_batch(pictures)[key][above], rtol=2e-3, atol=2e-2)
+        np.testing.assert_allclose(found[key][~above], none.predict_on_batch(pictures)[key][~above], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found[key], {**seen, **whole}[key], rtol=2e-3, atol=2e-2)  # TensorFlow leaves out what other backends throw away
 
 
 def test_batch_is_its_singles_and_people_any_number(refined, pictures):
@@ -198,7 +244,8 @@ def test_with_the_mirror_image_left_and_right_are_alike(refined, tiny_config, pi
     both = with_heads_of(model, tiny_config, **sizes, refiner_mirror=True).heads["refiner"]
     boxes = np.tile(BOXES, (len(pictures), 1, 1))
     mirrored = np.stack([160 - boxes[..., 2], boxes[..., 1], 160 - boxes[..., 0], boxes[..., 3]], axis=-1)
-    order = refined.config.skeleton.mirror_order
+    order = window_mirror_order(refined.config)
+    assert sorted(order) == list(range(21 if refined.config.refiner_boxes else 17))
     ours, there = (_places(both([pixels, them])) for pixels, them in ((pictures, boxes), (pictures[:, :, ::-1], mirrored)))
     np.testing.assert_allclose(there[..., ::-1, :][..., order], ours, atol=1e-4)
     one, other = (_places(plain([pixels, them])) for pixels, them in ((pictures, boxes), (pictures[:, :, ::-1], mirrored)))

@@ -124,7 +124,7 @@ def test_where_the_picture_ends_nothing_is_left(folder):
     picture, sides, rng = batches.pictures[0], set(), np.random.default_rng(0)
     pixels, (box, joints) = read_picture(picture.file), (getattr(picture.people[0], key) for key in ("box_xyxy", "keypoints"))
     for _ in range(40):
-        seen, part, left = batches._part(pixels, box, joints, rng)
+        seen, part, left, end = batches._part(pixels, box, joints, rng)
         if seen is pixels:  # too little would have been left
             continue
         kept = left[:, 2] > 0
@@ -133,7 +133,9 @@ def test_where_the_picture_ends_nothing_is_left(folder):
         np.testing.assert_array_equal(seen[y, x], pixels[y, x])
         assert (part[:2] >= box[:2]).all() and (part[2:] <= box[2:]).all()
         gone = (seen != pixels).any(axis=-1)
+        assert part[end] != box[end]
         side, = (side for side, edge in enumerate((gone[:, 0], gone[0], gone[:, -1], gone[-1])) if edge.mean() > 0.9)
+        assert side == end
         sides.add(side)
         ended = np.moveaxis(gone, 1 - side % 2, 0)
         end = int(part[side])
@@ -141,6 +143,41 @@ def test_where_the_picture_ends_nothing_is_left(folder):
         beyond = np.moveaxis(seen, 1 - side % 2, 0)
         assert ((beyond[end:] if side > 1 else beyond[:end]) == batches.settings.border).all()
     assert sides == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_edges_are_where_the_labelled_box_ends(folder, flip):
+    batches = source(folder, "model.refiner_boxes=true", f"augment.flip={flip}", "refiner.box_jitter=0.02")
+    upright = 0
+    for index, rng in enumerate(map(np.random.default_rng, range(40))):
+        picture, pixels = batches._readable(index % len(batches))
+        box = picture.people[0].box_xyxy
+        _, places = batches.view(picture, pixels, rng)
+        joints, edges = places[:17], places[17:]
+        if not edges[:, 2].any():
+            continue  # turned, as half of them are
+        upright += 1
+        assert edges[:, 2].all()
+        known = joints[:, 2] > 0
+        labelled = picture.people[0].keypoints[COCO17.mirror_order if flip else slice(None)][known, :2] + 0.5
+        scale = (edges[2, 0] - edges[0, 0]) / (box[2] - box[0])  # cells a pixel
+        assert (edges[3, 1] - edges[1, 1]) / (box[3] - box[1]) == pytest.approx(scale, rel=1e-3)
+        from_left = labelled[:, 0] - box[0] if not flip else box[2] - labelled[:, 0]
+        np.testing.assert_allclose(joints[known, 0] - edges[0, 0], scale * from_left, atol=1e-3)
+        np.testing.assert_allclose(joints[known, 1] - edges[1, 1], scale * (labelled[:, 1] - box[1]), atol=1e-3)
+    assert 10 < upright < 30
+
+
+@pytest.mark.parametrize("override, known", [
+    ("refiner.cut_share=1", {1, 4}), ("refiner.crowd_share=1", {0, 4}), ("refiner.half_share=1", {1, 2, 3, 4})])
+def test_edges_that_nobody_knows_are_left_out(folder, monkeypatch, override, known):
+    monkeypatch.setattr(data, "UPRIGHT_SHARE", 1)
+    batches = source(folder, "model.refiner_boxes=true", override, "refiner.box_jitter=0")
+    numbers = {int(batches.load([i % 4], np.random.default_rng(i))[1][0, 17:, 2].sum()) for i in range(30)}
+    assert numbers <= known and min(numbers) < 4
+    for picture in batches.pictures:
+        picture.people[0].extra["box_source"] = "ssd_mobilenet_v2"
+    assert not batches.load(np.arange(4), np.random.default_rng(0))[1][:, 17:, 2].any()
 
 
 def test_patches_show_other_people_too(folder, monkeypatch):
@@ -183,6 +220,22 @@ def test_it_begins_with_a_keypoint_heads_backbone(folder, tiny_config, backbone,
     for ours, theirs in zip(backbone.get_weights(), model.dense.get_layer("backbone").get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert 0 < len(backbone.trainable_weights) < len(backbone.weights)
+
+
+def test_edges_can_be_added_to_a_trained_refiner(folder, run, tmp_path, capsys):
+    overrides = ["model.refiner_boxes=true", f"train.init={run[0]}", "augment.flip=0", "refiner.box_jitter=0", "train.live_batch_norm=true"]
+    begun = refiner.build(tiny(folder, *overrides))
+    assert "start anew: edge_logits" in capsys.readouterr().out
+    trained = refiner.build(tiny(folder, f"train.init={run[0]}"))
+    windows = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3)).astype("uint8")
+    maps, joints = (head.reader.predict_on_batch(windows) for head in (begun, trained))
+    assert maps.shape == (2, 24, 16, 21)
+    np.testing.assert_allclose(maps[..., :17], joints, atol=1e-4)
+    refiner.train(tiny(folder, "train.epochs=2", "train.steps_per_epoch=20", *overrides), tmp_path / "run")
+    losses = np.loadtxt(tmp_path / "run/log.csv", delimiter=",", skiprows=1, usecols=1)
+    assert losses[1] < losses[0]
+    merged = merging.merge({"refiner": tmp_path / "run"}, tmp_path / "all.keras", base=folder / "base.keras")
+    assert merged.config.refiner_boxes and weights.load_model(tmp_path / "all.keras").config.refiner_boxes
 
 
 def test_a_finer_window_begins_with_the_weights_of_a_coarse_one(folder, run):

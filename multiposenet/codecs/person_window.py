@@ -43,6 +43,23 @@ def encode(joints, grid):
     return np.concatenate([cells, inside[..., None]], axis=-1).astype("float32")
 
 
+def encode_edges(box_xyxy, sure, grid):
+    """Cells of a box's edges in the window's picture, as `encode` gives those of joints.
+
+    Args:
+        box_xyxy: (4,) pixels of the window.
+        sure: (4,) bool, which edges are known.
+        grid: rows, columns.
+
+    Returns:
+        (4, 3) float32 of the left, upper, right and lower edge: its column or row in cells, the same again, and 1 for edges
+        that are known and in the window, else 0.
+    """
+    cells = np.asarray(box_xyxy, "float32") / STRIDE - 0.5
+    inside = (cells > -0.5) & (cells < np.tile(grid[::-1], 2) - 0.5) & sure
+    return np.stack([cells, cells, inside], axis=-1).astype("float32")
+
+
 def decode(boxes_xyxy, cells, grid, margin):
     """Places in the picture: boxes (..., 4), cells (..., K, 2) column and row -> (..., K, 2) x, y pixels; any array library."""
     corner, height = corner_and_height(boxes_xyxy, grid, margin)

@@ -36,7 +36,8 @@ def cut(pixels, box, joints, least, border, rng):
         border: grey of what is gone.
 
     Returns:
-        (pixels, box, joints) of what is left; those given stay as they are.
+        (pixels, box, joints) of what is left, those given stay as they are, and which edge of the box (0 to 3) is the picture's
+        end now; None where nothing was cut.
     """
     side, kept = rng.choice(4, p=ENDS), rng.uniform(*KEPT)
     axis, far = side % 2, side > 1
@@ -44,13 +45,13 @@ def cut(pixels, box, joints, least, border, rng):
     gone = (joints[:, axis] + 0.5 > end) == far
     shown = joints[~gone & (joints[:, 2] > 0)]
     if len(shown) < least:
-        return pixels, box, joints
+        return pixels, box, joints, None
     pixels, joints = pixels.copy(), joints.copy()
     np.moveaxis(pixels, 1 - axis, 0)[slice(end, None) if far else slice(max(end, 0))] = border
     joints[gone, 2] = 0
     box = around(shown, box)
     box[side] = end
-    return pixels, box, joints
+    return pixels, box, joints, side
 
 
 def can_stand_before_others(person):

@@ -17,10 +17,8 @@ def find_people(model, image):
         logits = model.heads["refiner"]([image, seen["boxes"][:, :sure]])
         filled["logits"] = _padded(logits, most - sure)
     found = model.poses({key: filled[key] for key in model.poses.input})
-    keypoints, activities = (tf.ensure_shape(_padded(x, places - most), (None, places, *x.shape[2:]))
-                             for x in (found["keypoints"], found["activities"]))
-    return {"boxes": seen["boxes"], "scores": seen["scores"], "keypoints": keypoints, "activities": activities,
-            "count": found["count"]}
+    whole = {key: tf.ensure_shape(_padded(x, places - most), (None, places, *x.shape[2:])) for key, x in found.items() if key != "count"}
+    return {"boxes": seen["boxes"], "scores": seen["scores"], **whole, "count": found["count"]}
 
 
 def _most_above(scores, threshold):

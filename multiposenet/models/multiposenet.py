@@ -11,7 +11,7 @@ from multiposenet.models.heads import (build_activity, build_backbone, build_prn
                                        detector_parts, keypoint_parts, keypoints_model)
 from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.per_person import PerPerson
-from multiposenet.models.refiner import ReadJoints
+from multiposenet.models.refiner import ReadBoxes, ReadJoints
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -72,10 +72,10 @@ def _dense(config, image, backbone, keypoint_fpn, subnet, detector):
 
 
 def _poses(config, dense, heads):
-    """Boxes, scores, heatmaps and a refiner's logits -> keypoints, activities, count."""
+    """Boxes, scores, heatmaps and a refiner's logits -> keypoints, activities, count, and boxes if the refiner reads them."""
     found = _inputs(dense)
     boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
-    joints = len(config.skeleton)
+    joints, people = len(config.skeleton), {}
     peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
     grids = PersonGrids(config.grid, config.box_margin, name="person_grids")([boxes, peaks])
     masses = PerPerson(heads["prn"], name="prn_per_person")(grids)
@@ -83,11 +83,13 @@ def _poses(config, dense, heads):
                              name="assign")([boxes, scores, peaks, masses, heatmaps])
     if config.refiner_filters:
         found["logits"] = keras.Input(heads["refiner"].output_shape[1:], name="logits")
-        keypoints = ReadJoints(config.skeleton.sigmas, config.refiner_grid, config.refiner_margin, config.refiner_min_score,
-                               name="read_joints")([boxes, scores, found["logits"], keypoints])
+        window = config.refiner_grid, config.refiner_margin, config.refiner_min_score
+        keypoints = ReadJoints(config.skeleton.sigmas, *window, name="read_joints")([boxes, scores, found["logits"], keypoints])
+        if config.refiner_boxes:
+            people["boxes"] = ReadBoxes(*window, name="read_boxes")([boxes, scores, found["logits"], heatmaps])
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
     return keras.Model(found, {
-        "keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),
+        **people, "keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),
         "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
 
 

@@ -10,6 +10,7 @@ import keras
 from keras import layers, ops
 
 from multiposenet.codecs import person_window
+from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.devices import batch_count
 from multiposenet.geometry import PADDING
 from multiposenet.models.association import vertex
@@ -19,9 +20,11 @@ from multiposenet.models.per_person import PerPerson
 
 NETWORK = "mobilenetv2"  # of the windows, whatever the picture's is
 LEVELS = 4  # of the picture, each half as fine as the one before: windows of large people come from a coarse one
+EDGES = 4  # of a box: left, upper, right, lower
 SIGMA_CELLS = 1.0  # of the target's Gaussian
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
 STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
+OLD_EDGES = 0.5  # share of a box's edge that was found before the refiner looked
 NEAR = 0.4  # OKS between refiner and peak from which on they mean the same place
 
 
@@ -100,7 +103,9 @@ def preprocessing(network):
 class PoseRefiner(keras.Model):
     """[picture (batch, h, w, 3), boxes (batch, n, 4)] -> logits (batch, n, rows, columns, K) float32, each joint's of one softmax.
 
-    `reader` does so for windows: (batch, *person_window.pixels(grid), 3) -> (batch, rows, columns, K).
+    `reader` does so for windows: (batch, *person_window.pixels(grid), 3) -> (batch, rows, columns, K). With `edges` there are
+    four maps more, of the left, upper, right and lower edge of the person's box: the logarithms of their sums over rows (left,
+    right) or columns (upper, lower) are logits of the edge's place.
 
     Args:
         joints: K.
@@ -108,12 +113,14 @@ class PoseRefiner(keras.Model):
         grid: rows, columns, multiples of 8.
         margin: share of its sides by which a box is widened.
         network: of the windows' `Backbone`.
-        mirror_order: of the joints; given, each window's mirror image is read too, and their distributions are averaged.
+        edges: whether it reads the box's edges, too.
+        mirror_order: of the maps; given, each window's mirror image is read too, and their distributions are averaged.
     """
 
-    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, network=NETWORK, mirror_order=None, name="refiner", **kwargs):
+    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, network=NETWORK, edges=False, mirror_order=None,
+                 name="refiner", **kwargs):
         picture, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), name="boxes")
-        reader = _reader(joints, filters, grid, network)
+        reader = _reader(joints, filters, grid, network, edges)
         windows = PersonWindows(grid, margin, name="windows")([picture, boxes])
         read = PerPerson(reader, name="reader_per_person")
         logits = read(windows)
@@ -122,7 +129,7 @@ class PoseRefiner(keras.Model):
             logits = _mean_distribution(logits, ops.take(mirrored, mirror_order, axis=-1))
         super().__init__([picture, boxes], logits, name=name, **kwargs)
         self.reader = reader
-        self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network,
+        self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network, edges=edges,
                               mirror_order=None if mirror_order is None else [int(k) for k in mirror_order])
 
     def get_config(self):
@@ -135,8 +142,8 @@ def _mean_distribution(one, other):
     return ops.maximum(one, other) + ops.log(1 + ops.exp(-ops.abs(one - other)))  # logaddexp, but for ONNX, which has no log1p
 
 
-def _reader(joints, filters, grid, network):
-    """One person's window -> logits (rows, columns, joints): C5 sees all of the person, finer features are added to it."""
+def _reader(joints, filters, grid, network, edges):
+    """One person's window -> logits (rows, columns, joints and edges): C5 sees all of the person, finer features are added to it."""
     def conv(x, kernel, name, kind=layers.Conv2D, relu=True):
         x = kind(filters, kernel, padding="same", use_bias=False, name=name)(x)
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
@@ -150,27 +157,49 @@ def _reader(joints, filters, grid, network):
         added = [BilinearUpsampling(2, name=f"P{level}_upsampled")(x), conv(features, 1, f"C{level}_reduced", relu=False)]
         x = layers.ReLU(name=f"P{level}_merged_relu")(layers.Add(name=f"P{level}_merged")(added))
         x = conv(x, 3, f"P{level}", kind)
-    return keras.Model(window, layers.Conv2D(joints, 1, dtype="float32", name="logits")(x), name="reader")
+    logits = layers.Conv2D(joints, 1, dtype="float32", name="logits")(x)
+    if edges:  # a layer of their own, so that they can be added to a trained reader
+        logits = layers.Concatenate(name="maps")([logits, layers.Conv2D(EDGES, 1, dtype="float32", name="edge_logits")(x)])
+    return keras.Model(window, logits, name="reader")
 
 
 @keras.saving.register_keras_serializable("multiposenet")
 class RefinerLoss(keras.losses.Loss):
-    """Cross-entropy between each joint's cells and a Gaussian at its place; the mean over labelled joints.
+    """Cross-entropy between each joint's cells and a Gaussian at its place, each edge's columns or rows and one at its; the mean
+    over labelled joints and edges.
 
-    `y_true` is (batch, K, 3) of `codecs.person_window.encode`, `y_pred` the logits of `PoseRefiner.reader`.
+    `y_true` is (batch, K, 3) of `codecs.person_window.encode`, with `edges` then (batch, 4, 3) of `encode_edges`, `y_pred` the
+    logits of `PoseRefiner.reader`.
     """
 
-    def __init__(self, name="refiner", **kwargs):
+    def __init__(self, edges=False, name="refiner", **kwargs):
         super().__init__(name=name, **kwargs)
+        self.edges = edges
 
     def call(self, y_true, y_pred):
         y_true, (rows, columns) = ops.cast(y_true, "float32"), y_pred.shape[1:3]
+        joints = y_pred.shape[3] - EDGES * self.edges
         across, down = (-ops.square(ops.arange(cells, dtype="float32")[:, None] - y_true[:, None, :, i])
                         / (2 * SIGMA_CELLS ** 2) for i, cells in ((0, columns), (1, rows)))
-        target = ops.softmax(down, axis=1)[:, :, None] * ops.softmax(across, axis=1)[:, None]
-        spread = ops.logsumexp(y_pred, axis=(1, 2), keepdims=True)
-        losses = ops.sum(target * (spread - y_pred), axis=(1, 2))
-        return ops.sum(losses * y_true[..., 2]) / batch_count(ops.sum(y_true[..., 2]))
+        across, down = ops.softmax(across, axis=1), ops.softmax(down, axis=1)
+        target = down[:, :, None, :joints] * across[:, None, :, :joints]
+        known = y_true[..., 2]
+        total = ops.sum(known[:, :joints] * _cross_entropy(target, y_pred[..., :joints], (1, 2)))
+        if self.edges:
+            sides, ends = edge_logits(y_pred)
+            total += ops.sum(known[:, joints::2] * _cross_entropy(across[..., joints::2], sides, 1))
+            total += ops.sum(known[:, joints + 1::2] * _cross_entropy(down[..., joints + 1::2], ends, 1))
+        return total / batch_count(ops.sum(known))
+
+
+def _cross_entropy(target, logits, axis):
+    return ops.sum(target * (ops.logsumexp(logits, axis=axis, keepdims=True) - logits), axis=axis)
+
+
+def edge_logits(maps):
+    """Maps of `PoseRefiner` with edges (..., rows, columns, K + 4) -> logits of left and right (..., columns, 2) and of upper and
+    lower edge (..., rows, 2)."""
+    return ops.logsumexp(maps[..., -EDGES::2], axis=-3), ops.logsumexp(maps[..., 1 - EDGES::2], axis=-2)
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -195,6 +224,7 @@ class ReadJoints(layers.Layer):
 
     def call(self, inputs):
         boxes, box_scores, logits, poses = inputs
+        logits = logits[..., :len(self.sigmas)]
         rows, columns = self.grid
         shape = (*ops.shape(boxes)[:2], len(self.sigmas))
         places = ops.softmax(ops.reshape(ops.transpose(logits, (0, 1, 4, 2, 3)), (*shape, rows * columns)))
@@ -234,3 +264,41 @@ class ReadJoints(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "sigmas": self.sigmas, "grid": self.grid, "margin": self.margin,
                 "min_score": self.min_score}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class ReadBoxes(layers.Layer):
+    """[boxes (batch, n, 4), scores (batch, n), logits (batch, n, rows, columns, K + 4), heatmaps (batch, h, w, maps)] -> boxes.
+
+    An edge goes to the mean of where it was and of where the refiner expects it; none leaves the picture, which is as large as
+    its heatmaps. People of low score keep their boxes.
+
+    Args:
+        grid: rows, columns.
+        margin: share of its sides by which a box is widened.
+        min_score: people's scores must be above it.
+    """
+
+    def __init__(self, grid, margin, min_score=0.0, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.grid, self.margin, self.min_score = tuple(grid), margin, min_score
+
+    def call(self, inputs):
+        boxes, scores, logits, heatmaps = inputs
+        corners = ops.stack([_mean_cells(logits) for logits in edge_logits(logits)], axis=-1)  # upper left, lower right
+        read = ops.reshape(person_window.decode(boxes, corners, self.grid, self.margin), ops.shape(boxes)) + 0.5
+        height, width = ops.shape(heatmaps)[1:3]
+        ends = STRIDE * ops.stack([ops.cast(side, "float32") for side in (width, height, width, height)])
+        read = ops.clip(OLD_EDGES * boxes + (1 - OLD_EDGES) * read, 0.0, ends)
+        return ops.where(scores[..., None] > self.min_score, read, boxes)
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[0]
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid, "margin": self.margin, "min_score": self.min_score}
+
+
+def _mean_cells(logits):
+    """(batch, n, cells, 2) -> (batch, n, 2)"""
+    return ops.sum(ops.softmax(logits, axis=2) * ops.arange(logits.shape[2], dtype="float32")[:, None], axis=2)

@@ -57,7 +57,7 @@ def train(config, workdir, resume=False):
     validation = RefinerSource(held_out, config, skeleton, varied=False) if held_out else None
     head = build(config)
     model = training.trainer_of(head.reader)
-    training.compile_model(model, RefinerLoss(), config, training.steps_per_epoch(source, config),
+    training.compile_model(model, RefinerLoss(config.model.refiner_boxes), config, training.steps_per_epoch(source, config),
                            backbone=head.reader.get_layer("reader_backbone").trainable_variables)
     windows, places = (validation or source).sample(DRAWN, config.train.devices)
     metrics = training.fit(model, source, validation, config, workdir, resume,
@@ -79,6 +79,7 @@ def draw(model, windows, places, config):
     """
     rows, columns = windows.shape[1:3]
     boxes = np.tile(np.array([0, 0, columns, rows], "float32"), (len(windows), 1, 1))
+    places = places[:, :len(config.skeleton)]
     certain = np.ones_like(places)[:, None]
     found = ReadJoints(config.skeleton.sigmas, config.refiner_grid, 0)(
         [boxes, certain[..., 0, 0], ops.expand_dims(model.predict_on_batch(windows), 1), certain])

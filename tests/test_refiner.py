@@ -106,9 +106,9 @@ def test_loss_of_edges_counts_columns_or_rows_alone():
 
 
 def test_an_edge_goes_halfway_to_where_it_is_expected():
-    true, (rows, columns) = np.array([[14, 30, 44, 97], [0, 5, 50, 44]], "float32"), GRID
+    true = np.array([[14, 30, 44, 97], [0, 5, 50, 44]], "float32")
     corner, height = person_window.corner_and_height(BOXES, GRID, MARGIN)
-    cells = (true - np.tile(corner, 2)) / height * rows - 0.5
+    cells = (true - np.tile(corner, 2)) / height * GRID[0] - 0.5
     maps = np.full((1, 2, *GRID, 5), -20, "float32")
     for i, k in np.ndindex(2, 4):
         low, share = divmod(float(cells[i, k]), 1)

@@ -33,7 +33,7 @@ VARIANTS = {
 
 
 class AugmentedPredictor(Predictor):
-    """A `Predictor` that looks several times. Boxes come from the plain view.
+    """A `Predictor` that looks several times. Boxes are found in the plain view.
 
     Args:
         model: `MultiPoseNet`.

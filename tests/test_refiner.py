@@ -105,16 +105,16 @@ def test_loss_of_edges_counts_columns_or_rows_alone():
         assert float(loss(places, along)) == pytest.approx(least, rel=1e-4)
 
 
-def test_an_edge_goes_halfway_to_where_it_is_expected():
+def test_an_edge_goes_halfway_to_the_median():
     true = np.array([[14, 30, 44, 97], [0, 5, 50, 44]], "float32")
     corner, height = person_window.corner_and_height(BOXES, GRID, MARGIN)
     cells = (true - np.tile(corner, 2)) / height * GRID[0] - 0.5
     maps = np.full((1, 2, *GRID, 5), -20, "float32")
     for i, k in np.ndindex(2, 4):
-        low, share = divmod(float(cells[i, k]), 1)
-        for cell, weight in ((int(low), 1 - share), (int(low) + 1, share)):  # a mean between two columns or rows
-            at = (slice(None), cell) if k % 2 == 0 else (cell, slice(None))
-            maps[(0, i, *at, k + 1)] = np.log(max(weight, 1e-9))
+        at = np.arange(GRID[1 - k % 2])
+        within = np.minimum(at + 0.5, cells[i, k] + 1.5) - np.maximum(at - 0.5, cells[i, k] - 1.5)  # of three cells around the edge
+        logits = np.log(np.maximum(within, 1e-9))
+        maps[0, i, ..., k + 1] = logits if k % 2 == 0 else logits[:, None]
     heatmaps = np.zeros((1, 24, 15, 2), "float32")  # of a picture 96 high and 60 wide
     read = ops.convert_to_numpy(ReadBoxes(GRID, MARGIN, 0.3)([BOXES[None], np.array([[0.4, 0.5]], "float32"), maps, heatmaps]))[0]
     np.testing.assert_allclose(read, np.clip((BOXES + true) / 2, 0, [60, 96] * 2), atol=0.02)

@@ -270,8 +270,8 @@ class ReadJoints(layers.Layer):
 class ReadBoxes(layers.Layer):
     """[boxes (batch, n, 4), scores (batch, n), logits (batch, n, rows, columns, K + 4), heatmaps (batch, h, w, maps)] -> boxes.
 
-    An edge goes to the mean of where it was and of where the refiner expects it; none leaves the picture, which is as large as
-    its heatmaps. People of low score keep their boxes.
+    An edge goes to the mean of where it was and of the median of what the refiner says; none leaves the picture, which is as
+    large as its heatmaps. People of low score keep their boxes.
 
     Args:
         grid: rows, columns.
@@ -285,7 +285,7 @@ class ReadBoxes(layers.Layer):
 
     def call(self, inputs):
         boxes, scores, logits, heatmaps = inputs
-        corners = ops.stack([_mean_cells(logits) for logits in edge_logits(logits)], axis=-1)  # upper left, lower right
+        corners = ops.stack([_median_cells(logits) for logits in edge_logits(logits)], axis=-1)  # upper left, lower right
         read = ops.reshape(person_window.decode(boxes, corners, self.grid, self.margin), ops.shape(boxes)) + 0.5
         height, width = ops.shape(heatmaps)[1:3]
         ends = STRIDE * ops.stack([ops.cast(side, "float32") for side in (width, height, width, height)])
@@ -299,6 +299,8 @@ class ReadBoxes(layers.Layer):
         return {**super().get_config(), "grid": self.grid, "margin": self.margin, "min_score": self.min_score}
 
 
-def _mean_cells(logits):
-    """(batch, n, cells, 2) -> (batch, n, 2)"""
-    return ops.sum(ops.softmax(logits, axis=2) * ops.arange(logits.shape[2], dtype="float32")[:, None], axis=2)
+def _median_cells(logits):
+    """(batch, n, cells, 2) -> (batch, n, 2): how many cells hold half of what there is, less the half before the first's centre."""
+    share = ops.softmax(logits, axis=2)
+    before = ops.cumsum(share, axis=2) - share
+    return ops.sum(ops.clip((0.5 - before) / ops.maximum(share, 1e-9), 0.0, 1.0), axis=2) - 0.5

@@ -24,8 +24,8 @@ class MultiPoseNet(keras.Model):
     - activities (batch, n, classes): probabilities; of no meaning beyond `count`
     - count (batch,): people found
 
-    `dense` (pixels -> heatmaps, boxes, scores) and `people` (those, and with a refiner the picture -> the rest) can be called
-    alone; `poses` is `people` with a refiner's logits instead of the picture, without one the same. So test-time augmentation averages
+    `dense` (pixels -> heatmaps, boxes, scores) and `people` (those, and with a refiner the picture -> the rest, and better boxes if the
+    refiner reads them) can be called alone; `poses` is `people` with a refiner's logits instead of the picture, without one the same. So test-time augmentation averages
     heatmaps and logits in between. Both take any number of boxes.
 
     Args:

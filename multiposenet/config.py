@@ -82,6 +82,12 @@ class ModelConfig(Section):
         """Pairs of joints whose lie to each other is part of a pose vector."""
         return self.skeleton.pair_indices if self.activity_limbs else []
 
+    @property
+    def window_mirror_order(self):
+        """Order of the refiner's maps in a mirror: that of the joints, then that of the left, upper, right and lower edge."""
+        joints = len(self.skeleton)
+        return [*self.skeleton.mirror_order, *((joints + 2, joints + 1, joints, joints + 3) if self.refiner_boxes else ())]
+
 
 class DataSet(Section):
     """One COCO-format set, or one table of poses (activity). Relative paths start at `data.root`."""

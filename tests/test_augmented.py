@@ -16,7 +16,6 @@ from multiposenet.evaluation import association
 from multiposenet.evaluation.augmented import AugmentedPredictor, View, align, average, average_logits, swap_sides
 from multiposenet.evaluation.coco import Truth
 from multiposenet.geometry import Letterbox
-from multiposenet.models.heads import window_mirror_order
 from multiposenet.prediction import Predictor
 from multiposenet.skeleton import COCO17
 from multiposenet.weights import load_pretrained, save_head, save_model
@@ -107,7 +106,7 @@ def test_variants_of_a_picture(model):
     np.testing.assert_allclose(heatmaps, swap_sides(seen["heatmaps"][0][:, ::-1], COCO17), atol=1e-4)
     if model.config.refiner_filters:
         whole = predictor.read_windows(seen)
-        np.testing.assert_allclose(logits, whole[..., ::-1, :][..., window_mirror_order(model.config)], atol=1e-3)
+        np.testing.assert_allclose(logits, whole[..., ::-1, :][..., model.config.window_mirror_order], atol=1e-3)
         assert np.abs(whole - logits).max() > 0.01
 
 

@@ -8,7 +8,6 @@ from conftest import with_heads_of
 from scenes import noisy_pictures
 
 from multiposenet.codecs import person_window
-from multiposenet.models.heads import window_mirror_order
 from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonWindows, ReadBoxes, ReadJoints, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
@@ -244,7 +243,7 @@ def test_with_the_mirror_image_left_and_right_are_alike(refined, tiny_config, pi
     both = with_heads_of(model, tiny_config, **sizes, refiner_mirror=True).heads["refiner"]
     boxes = np.tile(BOXES, (len(pictures), 1, 1))
     mirrored = np.stack([160 - boxes[..., 2], boxes[..., 1], 160 - boxes[..., 0], boxes[..., 3]], axis=-1)
-    order = window_mirror_order(refined.config)
+    order = refined.config.window_mirror_order
     assert sorted(order) == list(range(21 if refined.config.refiner_boxes else 17))
     ours, there = (_places(both([pixels, them])) for pixels, them in ((pictures, boxes), (pictures[:, :, ::-1], mirrored)))
     np.testing.assert_allclose(there[..., ::-1, :][..., order], ours, atol=1e-4)

@@ -10,7 +10,6 @@ import numpy as np
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.config import PredictConfig
 from multiposenet.errors import UserError
-from multiposenet.models.heads import window_mirror_order
 from multiposenet.prediction import Predictor, on_canvas, run_model, set_compiler
 
 SCALES = (0.5, 1, 1.5, 2)  # of the configured size
@@ -104,7 +103,7 @@ class AugmentedPredictor(Predictor):
             boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
         logits = self.read_windows({**seen, "boxes": letterbox.boxes_to_canvas(boxes)[None]})
         if view.mirror and self.refiner:
-            logits = logits[..., ::-1, :][..., window_mirror_order(self.model.config)]
+            logits = logits[..., ::-1, :][..., self.model.config.window_mirror_order]
         return *align(heatmaps, letterbox, plain, width), logits
 
     def read_windows(self, seen):

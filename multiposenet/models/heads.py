@@ -47,13 +47,7 @@ def detector_model(backbone, fpn, heads):
 def build_refiner(config):
     """Refiner of a ModelConfig that has one."""
     return PoseRefiner(len(config.skeleton), config.refiner_filters, config.refiner_grid, config.refiner_margin, config.refiner_backbone,
-                       config.refiner_boxes, window_mirror_order(config) if config.refiner_mirror else None)
-
-
-def window_mirror_order(config):
-    """Order of the refiner's maps in a mirror: the joints', then that of the left, upper, right and lower edge."""
-    joints = len(config.skeleton)
-    return [*config.skeleton.mirror_order, *((joints + 2, joints + 1, joints, joints + 3) if config.refiner_boxes else ())]
+                       config.refiner_boxes, config.window_mirror_order if config.refiner_mirror else None)
 
 
 def build_prn(config):

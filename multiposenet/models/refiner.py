@@ -285,7 +285,7 @@ class ReadBoxes(layers.Layer):
 
     def call(self, inputs):
         boxes, scores, logits, heatmaps = inputs
-        corners = ops.stack([_median_cells(logits) for logits in edge_logits(logits)], axis=-1)  # upper left, lower right
+        corners = ops.stack([_median_cells(along) for along in edge_logits(logits)], axis=-1)  # upper left, lower right
         read = ops.reshape(person_window.decode(boxes, corners, self.grid, self.margin), ops.shape(boxes)) + 0.5
         height, width = ops.shape(heatmaps)[1:3]
         ends = STRIDE * ops.stack([ops.cast(side, "float32") for side in (width, height, width, height)])

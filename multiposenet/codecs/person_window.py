@@ -31,16 +31,16 @@ def encode(joints, grid):
     """Cells of joints in the window's picture.
 
     Args:
-        joints: (..., K, 3) x, y, v in pixels of the window.
+        joints: (..., K, 3) x, y in pixels of the window, weight.
         grid: rows, columns.
 
     Returns:
-        (..., K, 3) float32: column and row in cells, 0 being the centre of the first, and 1 for joints that are labelled
-        and in the window, else 0.
+        (..., K, 3) float32: column and row in cells, 0 being the centre of the first, and the weight, 0 for joints that
+        are not in the window.
     """
     cells = (np.asarray(joints[..., :2], "float32") + 0.5) / STRIDE - 0.5
-    inside = ((cells > -0.5) & (cells < np.array(grid[::-1]) - 0.5)).all(axis=-1) & (joints[..., 2] > 0)
-    return np.concatenate([cells, inside[..., None]], axis=-1).astype("float32")
+    inside = ((cells > -0.5) & (cells < np.array(grid[::-1]) - 0.5)).all(axis=-1)
+    return np.concatenate([cells, (inside * joints[..., 2])[..., None]], axis=-1).astype("float32")
 
 
 def encode_edges(box_xyxy, sure, grid):

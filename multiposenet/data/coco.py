@@ -16,6 +16,9 @@ from multiposenet.geometry import xywh_to_xyxy
 from multiposenet.skeleton import COCO17, person_category
 
 
+UNSURE = 0.1  # a teacher's joint scored between this and its threshold may be there or not
+
+
 @dataclass
 class Person:
     """One annotation. `keypoints` (K, 3) x, y, v in pixels, all zeros where the joint is not labelled."""
@@ -32,6 +35,13 @@ class Person:
     def num_joints(self):
         """Labelled joints."""
         return int((self.keypoints[:, 2] > 0).sum())
+
+    @property
+    def unsure_joints(self):
+        """(K, 3) x, y, 1: joints that a teacher half saw (`teacher_raw`), of which v = 0 means unknown, not absent; else zeros."""
+        raw = np.reshape(self.extra.get("teacher_raw", np.zeros_like(self.keypoints)), (-1, 3))
+        unsure = (self.keypoints[:, 2] == 0) & (raw[:, 2] >= UNSURE)
+        return np.column_stack([raw[:, :2], np.ones(len(raw))]) * unsure[:, None]
 
 
 @dataclass

@@ -6,7 +6,9 @@ import numpy as np
 from multiposenet.data import augment
 from multiposenet.data.coco import region_mask
 
+SURE = 1  # weight of joints that are labelled; others may lie elsewhere
 PART_MARGIN = 0.15  # of the longer side of the box around joints
+LEAST_MARGIN = 0.06  # of that of the person's box: a hand's or a foot's size around a single joint
 ENDS = (0.2, 0.1, 0.2, 0.5)  # how often a picture that ends within somebody does so on the left, above, right and below
 KEPT = (0.3, 0.9)  # share of the box's side that is left then
 PATCH = (0.15, 0.45)  # sides of what hides somebody, as shares of the window's
@@ -21,18 +23,17 @@ MOST_HIDDEN = 0.5  # of the window
 def around(joints, box):
     """The part of a box (4,) xyxy that holds these joints (n, 2 or more)."""
     low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
-    grow = np.maximum(PART_MARGIN * (high - low).max(), 1)
+    grow = max(PART_MARGIN * (high - low).max(), LEAST_MARGIN * (box[2:] - box[:2]).max(), 1)
     return np.concatenate([np.maximum(low - grow, box[:2]), np.minimum(high + grow, box[2:])])
 
 
-def cut(pixels, box, joints, least, border, rng):
-    """As if the picture ended within the person.
+def cut(pixels, box, joints, border, rng):
+    """As if the picture ended within the person; where no labelled joint was left, nothing is cut.
 
     Args:
         pixels: (h, w, 3) uint8.
         box: (4,) xyxy.
-        joints: (K, 3) x, y, v.
-        least: labelled joints that must be left; where fewer were, nothing is cut.
+        joints: (K, 3) x, y, weight.
         border: grey of what is gone.
 
     Returns:
@@ -43,8 +44,8 @@ def cut(pixels, box, joints, least, border, rng):
     axis, far = side % 2, side > 1
     end = round(float(box[side] + (1 - kept) * (box[side - 2] - box[side])))
     gone = (joints[:, axis] + 0.5 > end) == far
-    shown = joints[~gone & (joints[:, 2] > 0)]
-    if len(shown) < least:
+    shown = joints[~gone & (joints[:, 2] == SURE)]
+    if not len(shown):
         return pixels, box, joints, None
     pixels, joints = pixels.copy(), joints.copy()
     np.moveaxis(pixels, 1 - axis, 0)[slice(end, None) if far else slice(max(end, 0))] = border

@@ -7,9 +7,6 @@ from multiposenet.data import augment
 from multiposenet.data.coco import region_mask
 from multiposenet.data.sets import CropSource
 
-UNSURE = 0.1  # a teacher's joint scored between this and its threshold may be there or not
-
-
 class KeypointSource(CropSource):
     """x: (crop, crop, 3) uint8; y: (crop / 4, crop / 4, 2 (K + 1)) float16, heatmaps and then their masks.
 
@@ -79,13 +76,9 @@ class KeypointSource(CropSource):
         return moved[:, self.skeleton.mirror_order] if flip else moved
 
     def _mask_unsure(self, people, sigmas, matrix, flip, mask, size):
-        """Less loss, or none, on a joint's map near a place where the teacher half saw it: v = 0 there means unknown."""
+        """Less loss, or none, on a joint's map near a place where the teacher half saw it."""
         for person, sigma in zip(people, sigmas):
-            if "teacher_raw" not in person.extra:
-                continue
-            raw = np.reshape(person.extra["teacher_raw"], (-1, 3))
-            unsure = (person.keypoints[:, 2] == 0) & (raw[:, 2] >= UNSURE)
-            places = self._moved([np.column_stack([raw[:, :2], unsure])], matrix, flip)[0]
+            places = self._moved([person.unsure_joints], matrix, flip)[0]
             for joint in np.nonzero(places[:, 2])[0]:
                 around = heatmap.disc(places[joint], 3 * sigma, size, size)
                 mask[around, joint] *= self.loss.unsure_weight

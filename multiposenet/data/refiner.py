@@ -9,8 +9,9 @@ from multiposenet.data import augment, hindrances
 from multiposenet.data.sets import PictureSource
 from multiposenet.errors import UserError
 
-PART_JOINTS = 4  # labelled joints that a part of a person must show to be looked at alone
+PART_JOINTS = 8  # labelled joints of a person of whom a part is looked at alone
 UPPER_SHARE = 0.6  # of the halves are upper ones, which pictures show more often
+MOST_ENDS = 2  # of the picture within one person: an arm or a head is often all that is left in it
 UPRIGHT_SHARE = 0.5  # of the windows are not turned where edges are learnt: nobody knows the box of a turned person
 MEASURED = (None, "human")  # what `box_source` says of boxes whose edges can be trusted; people_teacher's others come from detectors
 OTHERS_SHARE = 0.5  # of the patches are from somebody else's window
@@ -57,7 +58,7 @@ class RefinerSource(PictureSource):
     def view(self, picture, pixels, rng):
         """The window of a picture's only person, and where its joints and edges are."""
         person, size = picture.people[0], person_window.pixels(self.grid)
-        box, joints, edges = person.box_xyxy, person.keypoints, person.box_xyxy
+        box, joints, edges = person.box_xyxy, self._weighted(picture), person.box_xyxy
         known, upright, flip = np.full(4, person.extra.get("box_source") in MEASURED), True, False
         if self.varied:
             pixels, box, joints, end = self._part(pixels, box, joints, rng)
@@ -80,14 +81,27 @@ class RefinerSource(PictureSource):
             places = np.concatenate([places, edges])
         return window, places
 
+    def _weighted(self, picture):
+        """(K, 3) x, y, weight in the loss of the only person's joints; in training unsure ones within the picture have theirs."""
+        person, = picture.people
+        joints, unsure = person.keypoints.copy(), person.unsure_joints
+        joints[:, 2] = hindrances.SURE * (joints[:, 2] > 0)
+        weight = self.refiner.unsure_weight if self.varied else 0
+        within = ((unsure >= 0) & (unsure < [picture.width, picture.height, 2])).all(axis=1, keepdims=True)
+        return np.where(within & (unsure[:, 2:] > 0), unsure * [1, 1, weight], joints).astype("float32")
+
     def _part(self, pixels, box, joints, rng):
         """(pixels, box, joints) of the whole person, or of the part that one looks at or that the picture shows; last which edge
         of that box is the picture's end, or None."""
-        labelled, chance = joints[:, 2] > 0, rng.random()
-        if labelled.sum() < 2 * PART_JOINTS or chance >= self.refiner.half_share + self.refiner.cut_share:
+        labelled, chance = joints[:, 2] == hindrances.SURE, rng.random()
+        if labelled.sum() < PART_JOINTS or chance >= self.refiner.half_share + self.refiner.cut_share:
             return pixels, box, joints, None
         if chance >= self.refiner.half_share:
-            return hindrances.cut(pixels, box, joints, PART_JOINTS, self.settings.border, rng)
+            last = None
+            for _ in range(rng.integers(1, MOST_ENDS + 1)):
+                pixels, box, joints, end = hindrances.cut(pixels, box, joints, self.settings.border, rng)
+                last = last if end is None else end
+            return pixels, box, joints, last
         shown = joints[labelled]
         shown = shown[np.argsort(shown[:, 1])]
         upper = rng.random() < UPPER_SHARE

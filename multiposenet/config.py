@@ -206,7 +206,7 @@ class ActivityConfig(Section):
 
 
 class PredictConfig(Section):
-    short_side: Positive = 512  # the article's is 480; the shipped `lite` finds more here (MODEL_CARD.md)
+    short_side: Positive = 512  # the article's is 480; the shipped `lite` finds more here (docs/experiments.md)
     long_side: Positive = 960
     score_threshold: Fraction = 0.4  # people drawn and counted
     joint_threshold: Fraction = 0.1  # joints drawn

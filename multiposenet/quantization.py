@@ -2,7 +2,7 @@
 
 Left in float32 are the backbone up to C2, whose few channels differ most in range, and the last convolution of every
 head, whose rare large values are what counts: that costs no time that can be measured and wins back most of the
-accuracy (MODEL_CARD.md, "Speed"); and all of the refiner, which has little to compute and exact places to say.
+accuracy (docs/experiments.md); and all of the refiner, which has little to compute and exact places to say.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """A second look at the picture at half its size, for large people (`model.half_view`).
 
 They fill more than a small network sees at once; at half size they do not. It costs a quarter of the first look. Which
-look counts is up to a person's size: the mean everywhere would blur people of middle size (MODEL_CARD.md).
+look counts is up to a person's size: the mean everywhere would blur people of middle size (docs/experiments.md).
 """
 
 import keras

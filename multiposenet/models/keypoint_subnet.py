@@ -9,7 +9,7 @@ class BilinearUpsampling(layers.Layer):
     """(batch, h, w, channels) -> (batch, factor h, factor w, channels), cells being squares, the border repeated.
 
     Bilinear, since of nearest cells the coarse levels make steps of up to 32 pixels, between which no joint can be
-    placed (MODEL_CARD.md). By two matrix products, which every backend and exporter has for sizes not known before.
+    placed (docs/experiments.md). By two matrix products, which every backend and exporter has for sizes not known before.
     """
 
     def __init__(self, factor, **kwargs):

@@ -6,7 +6,7 @@ from multiposenet.registry import pretrained_path
 from multiposenet.weights import FIELDS, fingerprint, load_head, load_pretrained, read_manifest, save_model
 
 
-def merge(paths, output, half=False, base=None, overrides=()):
+def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
     """Merge the heads' weights into one end-to-end `.keras` file.
 
     Args:
@@ -15,10 +15,12 @@ def merge(paths, output, half=False, base=None, overrides=()):
         half: store the weights in float16; they are loaded as float32 again.
         base: a merged model's `.keras` file or the name of shipped weights; needed only where `paths` lacks a head.
         overrides: `model.key=value` settings of the merged model that no weight depends on.
+        share: of the weights of `paths` in these heads' weights, the rest is the base's; between a run and what it began with
+            there often is something better than both (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
 
     Raises:
-        UserError: a head from nowhere, a setting that weights depend on, or parts that stand on different backbones or do
-            not fit each other; the files are named.
+        UserError: a head from nowhere, a setting that weights depend on, a share of heads that cannot be mixed, or parts that stand on
+            different backbones or do not fit each other; the files are named.
     """
     from multiposenet.codecs.person_grid import ENCODER
     from multiposenet.models.multiposenet import MultiPoseNet
@@ -41,9 +43,13 @@ def merge(paths, output, half=False, base=None, overrides=()):
         raise UserError(f"{files['prn']}: trained with person grids {manifests['prn']['encoder']!r}, this version makes "
                         f"{ENCODER!r}; train the PRN again")
     model = MultiPoseNet(_overridden(_merged_config(manifests, files), overrides))
+    if share != 1:
+        _check_mixture(paths, share, model.config, old)
     for head in model.heads:
         if head in paths:
             load_head(head, model.heads[head], files[head])
+            if share != 1:
+                _mix(model.heads[head], old.heads[head], share)
         else:
             model.heads[head].set_weights(old.heads[head].get_weights())
     save_model(model, output, half)
@@ -64,6 +70,21 @@ def _check_backbones(manifests, files):
         raise UserError(f"{files['keypoints']} and {files['detector']} stand on different backbones, so merging them would "
                         "silently spoil one of them. Train the detector again on this keypoint run: "
                         f"train_detector.py --set train.keypoints={files['keypoints'].parent}")
+
+
+def _check_mixture(paths, share, config, base):
+    if base is None or not 0 < share < 1:
+        raise UserError(f"--share {share}: give a number between 0 and 1, and --base, which the rest comes from")
+    for head in paths:
+        if head == "keypoints":
+            raise UserError("--share: a mixed keypoint head has a backbone on which no detector was trained")
+        if head not in base.heads or any(getattr(base.config, field) != getattr(config, field) for field in FIELDS[head]):
+            raise UserError(f"--share: {paths[head]} and the {head} of --base have not the same settings, so their weights cannot "
+                            "be mixed; leave out --share")
+
+
+def _mix(head, base, share):
+    head.set_weights([share * ours + (1 - share) * theirs for ours, theirs in zip(head.get_weights(), base.get_weights(), strict=True)])
 
 
 def _merged_config(manifests, files):

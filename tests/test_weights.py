@@ -100,6 +100,32 @@ def test_settings_that_no_weight_depends_on_can_be_changed(tiny_model, tmp_path,
         assert word in capsys.readouterr().err
 
 
+def test_heads_can_be_mixed_with_those_they_began_with(runs, tiny_model, tmp_path, capsys):
+    weights.save_model(tiny_model, tmp_path / "base.keras")
+    prn = build_prn(tiny_model.config)
+    config = load_config(None, [f"model={json.dumps(TINY)}"])
+    weights.save_head("prn", prn, runs["prn"], config, {}, encoder=ENCODER)
+    base, output = ["--base", str(tmp_path / "base.keras")], ["--output", str(tmp_path / "all.keras")]
+    assert merge_main(["--prn", str(runs["prn"]), "--share", "0.25", *base, *output]) == 0
+    merged = weights.load_model(tmp_path / "all.keras")
+    for ours, theirs, mixed in zip(prn.get_weights(), tiny_model.heads["prn"].get_weights(), merged.heads["prn"].get_weights(),
+                                   strict=True):
+        np.testing.assert_allclose(mixed, 0.25 * ours + 0.75 * theirs, atol=1e-6)
+    for ours, theirs in zip(merged.heads["activity"].get_weights(), tiny_model.heads["activity"].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    output[1] = str(tmp_path / "none.keras")
+    named = [part for head in runs for part in (f"--{head}", str(runs[head]))]
+    other = build_prn(tiny_model.config.model_copy(update={"prn_hidden": 9}))
+    for arguments, word in ((named, "--base"), (["--prn", str(runs["prn"]), *base, "--share", "1.5"], "between 0 and 1"),
+                            ([*named, *base], "no detector was trained")):
+        assert merge_main(["--share", "0.5", *arguments, *output]) == 2
+        assert word in capsys.readouterr().err
+    weights.save_head("prn", other, runs["prn"], load_config(None, [f"model={json.dumps({**TINY, 'prn_hidden': 9})}"]), {},
+                      encoder=ENCODER)
+    assert merge_main(["--prn", str(runs["prn"]), "--share", "0.5", *base, *output]) == 2
+    assert "not the same settings" in capsys.readouterr().err and not (tmp_path / "none.keras").exists()
+
+
 def test_prn_alone(runs, tiny_model, tmp_path):
     weights.save_model(tiny_model, tmp_path / "all.keras")
     for source in (runs["prn"], runs["prn"] / "prn.weights.h5", tmp_path / "all.keras"):

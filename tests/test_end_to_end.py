@@ -17,17 +17,17 @@ from multiposenet import geometry
 from multiposenet.evaluation.coco import Truth
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SIZE = 192
+SIZE = 160
 COMMON = ["preset=lite", "data.validation=0", "train.init=lite", "train.workers=0", "train.schedule=cosine",
           "train.backbone_weights=null"]
 HEADS = {
     # No mirror: the colours of the drawn joints say left and right. The scales bring every drawn person, sitting or
     # standing, to about its own size, in which it will be looked for.
     "keypoints": [f"augment.crop={SIZE}", "augment.rotation_deg=0", "augment.scale=[0.9, 1.25]",
-                  "augment.person_height=0.62", "augment.shift_px=20", "augment.flip=0", "loss.peak_weight=5",
-                  "loss.intermediate=0.2", "train.batch_size=4", "train.epochs=11", "train.learning_rate=0.002",
+                  "augment.person_height=0.62", "augment.shift_px=16", "augment.flip=0", "loss.peak_weight=5",
+                  "loss.intermediate=0.2", "train.batch_size=4", "train.epochs=8", "train.learning_rate=0.002",
                   "train.warmup_steps=20", "train.frozen_stages=2"],
-    "detector": [f"augment.crop={SIZE}", "augment.scale=[0.9, 1.1]", "train.batch_size=4", "train.epochs=5",
+    "detector": [f"augment.crop={SIZE}", "augment.scale=[0.9, 1.1]", "train.batch_size=4", "train.epochs=4",
                  "train.learning_rate=0.001"],
     "prn": ["train.batch_size=8", "train.epochs=2", "train.learning_rate=0.001", "model.prn_dropout=0"],
     "activity": ["train.batch_size=8", "train.epochs=3", "train.steps_per_epoch=100", "train.learning_rate=0.001",

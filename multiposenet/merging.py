@@ -73,8 +73,8 @@ def _check_backbones(manifests, files):
 
 
 def _check_mixture(paths, share, config, base):
-    if base is None or not 0 < share < 1:
-        raise UserError(f"--share {share}: give a number between 0 and 1, and --base, which the rest comes from")
+    if base is None or not paths or not 0 < share < 1:
+        raise UserError(f"--share {share}: give a number between 0 and 1, a head, and --base, which the rest of that head comes from")
     for head in paths:
         if head == "keypoints":
             raise UserError("--share: a mixed keypoint head has a backbone on which no detector was trained")

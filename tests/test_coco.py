@@ -71,6 +71,7 @@ def change(path, value):
     (change(["annotations", 0, "bbox"], [1, 2, float("nan"), 4]), ["bbox"]),
     (change(["annotations", 0, "keypoints"], [1, 2]), ["keypoint", "51"]),
     (change(["annotations", 0, "keypoints"], [float("nan")] * 51), ["finite"]),
+    (change(["annotations", 0, "teacher_raw"], [1, 2, 0.5]), ["annotation number 0", "teacher_raw", "17 joints"]),
     (change(["annotations", 0, "image_id"], 8), ["image_id 8"]),
     (change(["annotations", 0], 5), ["annotation number 0"]),
     (change(["images", 0, "height"], "tall"), ["image number 0", "tall"]),

@@ -39,7 +39,7 @@ class Person:
     @property
     def unsure_joints(self):
         """(K, 3) x, y, 1: joints that a teacher half saw (`teacher_raw`), of which v = 0 means unknown, not absent; else zeros."""
-        raw = np.reshape(self.extra.get("teacher_raw", np.zeros_like(self.keypoints)), (-1, 3))
+        raw = np.reshape(self.extra.get("teacher_raw") or np.zeros_like(self.keypoints), (-1, 3))
         unsure = (self.keypoints[:, 2] == 0) & (raw[:, 2] >= UNSURE)
         return np.column_stack([raw[:, :2], np.ones(len(raw))]) * unsure[:, None]
 
@@ -134,6 +134,9 @@ def _person(entry, joints, size):
         raise ValueError("a keypoint is not a finite number")
     keypoints = keypoints.reshape(joints, 3)
     keypoints = keypoints * (keypoints[:, 2:] > 0)
+    raw = np.asarray(entry.get("teacher_raw") or np.zeros(3 * joints), "float32")
+    if raw.size != 3 * joints or not np.isfinite(raw).all():
+        raise ValueError(f"teacher_raw is not x, y, score of {joints} joints")
     area = float(entry.get("area", box[2] * box[3]))
     if not np.isfinite(area):
         raise ValueError(f"area {area} is not a finite number")

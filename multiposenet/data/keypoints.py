@@ -7,6 +7,7 @@ from multiposenet.data import augment
 from multiposenet.data.coco import region_mask
 from multiposenet.data.sets import CropSource
 
+
 class KeypointSource(CropSource):
     """x: (crop, crop, 3) uint8; y: (crop / 4, crop / 4, 2 (K + 1)) float16, heatmaps and then their masks.
 

@@ -87,8 +87,10 @@ class RefinerSource(PictureSource):
         joints, unsure = person.keypoints.copy(), person.unsure_joints
         joints[:, 2] = hindrances.SURE * (joints[:, 2] > 0)
         weight = self.refiner.unsure_weight if self.varied else 0
-        within = ((unsure >= 0) & (unsure < [picture.width, picture.height, 2])).all(axis=1, keepdims=True)
-        return np.where(within & (unsure[:, 2:] > 0), unsure * [1, 1, weight], joints).astype("float32")
+        within = ((unsure[:, :2] >= 0) & (unsure[:, :2] < [picture.width, picture.height])).all(axis=1)
+        seen = within & (unsure[:, 2] > 0)
+        joints[seen] = unsure[seen] * [1, 1, weight]
+        return joints
 
     def _part(self, pixels, box, joints, rng):
         """(pixels, box, joints) of the whole person, or of the part that one looks at or that the picture shows; last which edge

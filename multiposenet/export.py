@@ -107,10 +107,27 @@ def _written_whole(output):
         raise UserError(f"{output}: cannot be written ({error.strerror or error}); make room or choose another place") from None
 
 
+class _Whole(keras.Model):
+    """What a model computes, with its layers out of sight: Keras' exporters would trace each model within it for itself, too,
+    which takes several times as long as the whole."""
+
+    def __init__(self, model):
+        super().__init__(name=model.name)
+        self.computed = lambda image: model(image, training=False)
+        self.built = True
+
+    def call(self, image):
+        return self.computed(image)
+
+
+def _keras_export(model, path, form, signature):
+    _Whole(model).export(str(path), format=form, verbose=False, input_signature=signature)
+
+
 def _write_onnx(model, path, signature, properties):
     import onnx
 
-    model.export(str(path), format="onnx", verbose=False, input_signature=signature)
+    _keras_export(model, path, "onnx", signature)
     graph = onnx.load(path)
     for tensor, names in ((graph.graph.input[0], ("batch", "height", "width")),
                           *((output, ("batch",)) for output in graph.graph.output)):
@@ -131,7 +148,7 @@ def _quantize(source, target, pictures):
 def _write_openvino(model, path, signature, properties):
     import openvino
 
-    model.export(str(path), format="openvino", verbose=False, input_signature=signature)
+    _keras_export(model, path, "openvino", signature)
     graph = openvino.Core().read_model(path)
     for key, value in properties.items():
         graph.set_rt_info(value, ["multiposenet", key])
@@ -144,13 +161,13 @@ def _write_openvino(model, path, signature, properties):
 
 def _write_litert(model, path, signature, properties):
     fixed = keras.Model(model.inputs, model.output)  # as many places at every call
-    fixed.export(str(path), format="litert", verbose=False, input_signature=signature)
+    _keras_export(fixed, path, "litert", signature)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(LITERT_METADATA, json.dumps(properties))
 
 
 def _write_saved_model(model, path, signature, properties):
-    model.export(str(path), format="tf_saved_model", verbose=False, input_signature=signature)
+    _keras_export(model, path, "tf_saved_model", signature)
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "multiposenet.json").write_text(json.dumps(properties))
 

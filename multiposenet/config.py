@@ -49,7 +49,7 @@ class ModelConfig(Section):
     head_depth: Positive = 4
     refiner_filters: Annotated[int, Field(ge=0)] = 0  # of the second look at each person; 0: none, METHOD's way
     refiner_backbone: Networks = "mobilenetv2"  # that reads a person's window, whatever reads the picture
-    refiner_grid: tuple[Eights, Eights] = (48, 32)  # cells of a person's window, height x width: of 4 pixels, and sides must be multiples of 32
+    refiner_grid: tuple[Eights, Eights] = (64, 48)  # cells of a person's window, height x width: of 4 pixels, and sides must be multiples of 32
     refiner_margin: float = 0.15  # a box is widened by this share of its sides before the window is drawn around it
     refiner_boxes: bool = False  # it reads the edges of each person's box, too
     refiner_mirror: bool = False  # the window's mirror image is read, too: twice the work

@@ -9,11 +9,12 @@ from nbclient import NotebookClient
 from test_end_to_end import MEMORY
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SLOW = {"05_own_data"}  # test_own_joints.py goes its way
+NOTEBOOKS = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in sorted(FOLDER.glob("*.ipynb"))]
 ENVIRONMENT = {**os.environ, **MEMORY, "MPLBACKEND": ""}  # empty: the kernel shows pictures below their cells
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebook_runs_and_shows_pictures(path):
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -18,7 +18,6 @@ from multiposenet.models.backbone import Backbone
 from multiposenet.models.keypoint_subnet import BilinearUpsampling
 from multiposenet.models.per_person import PerPerson
 
-NETWORK = "mobilenetv2"  # of the windows, whatever the picture's is
 LEVELS = 4  # of the picture, each half as fine as the one before: windows of large people come from a coarse one
 EDGES = 4  # of a box: left, upper, right, lower
 SIGMA_CELLS = 1.0  # of the target's Gaussian
@@ -117,8 +116,7 @@ class PoseRefiner(keras.Model):
         mirror_order: of the maps; given, each window's mirror image is read too, and their distributions are averaged.
     """
 
-    def __init__(self, joints, filters=64, grid=(48, 32), margin=0.15, network=NETWORK, edges=False, mirror_order=None,
-                 name="refiner", **kwargs):
+    def __init__(self, joints, filters, grid, margin, network, edges=False, mirror_order=None, name="refiner", **kwargs):
         picture, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), name="boxes")
         reader = _reader(joints, filters, grid, network, edges)
         windows = PersonWindows(grid, margin, name="windows")([picture, boxes])

@@ -6,9 +6,11 @@ import pytest
 from keras import ops
 from conftest import with_heads_of
 from scenes import noisy_pictures
+from scipy.ndimage import map_coordinates
 
 from multiposenet.codecs import person_window
-from multiposenet.models.refiner import AREA_SHARE, SIGMA_CELLS, STRICTNESS, PersonWindows, ReadBoxes, ReadJoints, RefinerLoss
+from multiposenet.models.refiner import (AREA_SHARE, SIGMA_CELLS, STRICTNESS, UNSEEN, PersonWindows, ReadBoxes, ReadJoints,
+                                         RefinerLoss)
 from multiposenet.weights import load_model, save_model
 
 GRID, MARGIN = (16, 8), 0.2
@@ -138,14 +140,22 @@ def expected_similarity(box, probabilities, sigma):
     return expected
 
 
+def heights(box, heatmap):
+    """(rows, columns): a heatmap's values at the centres of the window's cells; beyond the picture those of its border."""
+    cells = np.stack(np.meshgrid(np.arange(GRID[1]), np.arange(GRID[0])), axis=-1).reshape(-1, 2)
+    places = person_window.decode(box, cells, GRID, MARGIN) - 1.5  # the first cell's centre is at 1.5 pixels
+    return map_coordinates(heatmap, places[:, ::-1].T / 4, order=1, mode="nearest").reshape(GRID)
+
+
 def test_joints_are_read_where_they_are_most_similar():
     rng, sigmas = np.random.default_rng(1), (0.03, 0.1)
     logits = rng.normal(scale=2, size=(1, 2, *GRID, 2)).astype("float32")
-    poses = np.array([[[[-300, 2, 0.5], [3, -400, 0.2]], [[5, 6, 0], [700, 8, 0.9]]]], "float32")  # nowhere near
-    read = ops.convert_to_numpy(ReadJoints(sigmas, GRID, MARGIN)([BOXES[None], ONES, logits, poses]))[0]
+    heatmaps = rng.uniform(-0.2, 1, (1, 20, 11, 3)).astype("float32")  # the last map is not a joint's
+    poses = np.array([[[[-300, 2, 0.5], [3, -400, 0.2]], [[5, 6, 0], [700, 8, 0.9]]]], "float32")
+    read = ops.convert_to_numpy(ReadJoints(sigmas, GRID, MARGIN)([BOXES[None], ONES, logits, poses, heatmaps]))[0]
     for i, box in enumerate(BOXES):
         for k, sigma in enumerate(sigmas):
-            p = np.exp(logits[0, i, ..., k])
+            p = np.exp(logits[0, i, ..., k]) * (np.maximum(heights(box, heatmaps[0, ..., k]), 0) + UNSEEN)
             expected = expected_similarity(box, p / p.sum(), sigma)
             row, column = np.unravel_index(expected.argmax(), GRID)
             if not poses[0, i, k, 2]:
@@ -155,27 +165,37 @@ def test_joints_are_read_where_they_are_most_similar():
             assert read[i, k, 2] == pytest.approx(np.sqrt(expected.max() * poses[0, i, k, 2]), rel=1e-3)
 
 
-def test_a_sure_joint_is_read_exactly():
-    place = np.array([3.3, 5.8])
-    at = np.indices(GRID)[::-1].transpose(1, 2, 0)
-    logits = -np.square(at - place).sum(-1) / (2 * 1.5 ** 2)
-    poses = np.array([[[[0, 0, 1]]]], "float32")
-    read = ops.convert_to_numpy(ReadJoints((0.1,), GRID, MARGIN)([BOXES[None, :1], ONES[:, :1], logits[None, None, ..., None].astype("float32"),
-                                                                  poses]))
-    np.testing.assert_allclose(in_cells(BOXES[0], read[0, 0, 0, :2]), place, atol=0.06)
+def read_one(logits, heatmap, pose=(0, 0, 1)):
+    """The only joint of the first box, from (rows, columns) logits and a (h, w) heatmap."""
+    inputs = [BOXES[None, :1], ONES[:, :1], logits[None, None, ..., None], np.array([[[pose]]]), heatmap[None, ..., None]]
+    return ops.convert_to_numpy(ReadJoints((0.1,), GRID, MARGIN)([np.asarray(x, "float32") for x in inputs]))[0, 0, 0]
 
 
-def test_a_joint_near_its_peak_goes_to_the_mean_of_both():
+def bump(at, place, width):
+    return -np.square(at - place).sum(-1) / (2 * width ** 2)
+
+
+def test_a_sure_joint_is_read_exactly_and_a_silent_heatmap_says_nothing():
     at, place = np.indices(GRID)[::-1].transpose(1, 2, 0), np.array([3.3, 5.8])
-    logits = (-np.square(at - place).sum(-1) / (2 * 1.5 ** 2))[None, None, ..., None].astype("float32")
-    read = ReadJoints((0.1,), GRID, MARGIN)
-    x, y, surest = ops.convert_to_numpy(read([BOXES[None, :1], ONES[:, :1], logits, np.array([[[[0, 0, 1]]]], "float32")]))[0, 0, 0]
-    size = np.sqrt(AREA_SHARE * 40 * 80)
-    for similarity in (0.41, 0.39):
-        away = 0.2 * size * np.sqrt(-2 * np.log(similarity))
-        found = ops.convert_to_numpy(read([BOXES[None, :1], ONES[:, :1], logits, np.array([[[[x + away, y, 0.5]]]], "float32")]))[0, 0, 0]
-        share = 0.5 / (0.5 + surest ** 2) if similarity > 0.4 else 0
-        np.testing.assert_allclose(found[:2], [x + share * away, y], atol=0.01)
+    for heatmap in (np.zeros((30, 20)), np.full((30, 20), 0.4), np.full((8, 8), -0.1)):
+        x, y, score = read_one(bump(at, place, 1.5), heatmap)
+        np.testing.assert_allclose(in_cells(BOXES[0], np.array([x, y])), place, atol=0.06)
+        assert score == pytest.approx(read_one(bump(at, place, 1.5), np.zeros((30, 20)))[2], rel=1e-4)
+
+
+def test_where_the_refiner_hesitates_the_heatmap_decides():
+    """Two places are as likely, and a peak is at one of them. A peak where the refiner sees nothing moves nothing."""
+    at, places = np.indices(GRID)[::-1].transpose(1, 2, 0), np.array([[2.0, 4.0], [5.0, 11.0]])
+    logits = np.logaddexp(*(bump(at, place, 1) for place in places))
+    points = person_window.decode(BOXES[0], places, GRID, MARGIN)
+    cells = np.indices((30, 20))[::-1].transpose(1, 2, 0)
+    hesitant = read_one(logits, np.zeros((30, 20)))[2]
+    for point in points:
+        *found, score = read_one(logits, np.exp(bump(cells, (point - 1.5) / 4, 1.5)))
+        np.testing.assert_allclose(found, point, atol=2)
+        assert score > 1.1 * hesitant
+    sure = bump(at, places[0], 1)
+    np.testing.assert_allclose(read_one(sure, np.exp(bump(cells, (points[1] - 1.5) / 4, 1.5)))[:2], points[0], atol=2)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["joints", "boxes too"])

@@ -84,7 +84,8 @@ def _poses(config, dense, heads):
     if config.refiner_filters:
         found["logits"] = keras.Input(heads["refiner"].output_shape[1:], name="logits")
         window = config.refiner_grid, config.refiner_margin, config.refiner_min_score
-        keypoints = ReadJoints(config.skeleton.sigmas, *window, name="read_joints")([boxes, scores, found["logits"], keypoints])
+        keypoints = ReadJoints(config.skeleton.sigmas, *window, name="read_joints")(
+            [boxes, scores, found["logits"], keypoints, heatmaps])
         if config.refiner_boxes:
             people["boxes"] = ReadBoxes(*window, name="read_boxes")([boxes, scores, found["logits"], heatmaps])
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])

@@ -4,8 +4,6 @@ Heatmap peaks are as fine as the picture's cells, however small or large somebod
 window, so that joints can be placed exactly and by one person alone, as in top-down pose estimation (Xiao et al. 2018).
 """
 
-import math
-
 import keras
 from keras import layers, ops
 
@@ -24,7 +22,7 @@ SIGMA_CELLS = 1.0  # of the target's Gaussian
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
 STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
 OLD_EDGES = 0.5  # share of a box's edge that was found before the refiner looked
-NEAR = 0.4  # OKS between refiner and peak from which on they mean the same place
+UNSEEN = 0.02  # added to heatmaps, whose peaks are up to 1: how little their silence says
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -202,11 +200,13 @@ def edge_logits(maps):
 
 @keras.saving.register_keras_serializable("multiposenet")
 class ReadJoints(layers.Layer):
-    """[boxes (batch, n, 4), scores (batch, n), logits (batch, n, rows, columns, K), poses (batch, n, K, 3)] -> poses.
+    """[boxes (batch, n, 4), scores (batch, n), logits (batch, n, rows, columns, K), poses (batch, n, K, 3), heatmaps (batch, h, w, K or
+    more)] -> poses.
 
-    A joint goes where its expected similarity (OKS of that joint) is highest, and is as sure as that. Where `poses`, those
-    of `AssignJoints`, mean the same place, it goes to the mean of both, weighted by how sure they are: their errors differ.
-    Its score is the geometric mean of both. Joints that score 0 in `poses` stay as they are, and so do people of low score.
+    Two networks that err differently have seen every joint: its distribution over the window's cells is multiplied by the picture's
+    heatmap there, and a little, so that a place without a peak is only less likely. A joint goes where its expected similarity (OKS of
+    that joint) is highest, and is as sure as that. Its score is the geometric mean of this and of its score in `poses`, those of
+    `AssignJoints`. Joints that score 0 there stay as they are, and so do people of low score.
 
     Args:
         sigmas: OKS' of each joint.
@@ -221,11 +221,13 @@ class ReadJoints(layers.Layer):
         self.min_score = min_score
 
     def call(self, inputs):
-        boxes, box_scores, logits, poses = inputs
-        logits = logits[..., :len(self.sigmas)]
+        boxes, box_scores, logits, poses, heatmaps = inputs
         rows, columns = self.grid
         shape = (*ops.shape(boxes)[:2], len(self.sigmas))
-        places = ops.softmax(ops.reshape(ops.transpose(logits, (0, 1, 4, 2, 3)), (*shape, rows * columns)))
+        logits = ops.transpose(logits[..., :len(self.sigmas)], (0, 1, 4, 2, 3))
+        places = ops.softmax(ops.reshape(logits, (*shape, rows * columns)))
+        places = places * ops.reshape(ops.maximum(self._heights(boxes, heatmaps), 0.0) + UNSEEN, (*shape, rows * columns))
+        places = places / ops.sum(places, axis=-1, keepdims=True)
         down, across = self._similarity(boxes, 1), self._similarity(boxes, 0)
         expected = ops.matmul(ops.matmul(down, ops.reshape(places, (*shape, rows, columns))), across)
         expected = ops.reshape(expected, (*shape, rows * columns))
@@ -233,19 +235,20 @@ class ReadJoints(layers.Layer):
         cells = ops.concatenate([vertex(expected, best, best % columns, columns, step=1),
                                  vertex(expected, best, best // columns, rows, step=columns)], axis=-1)
         points = person_window.decode(boxes, cells, self.grid, self.margin)
-        surest = ops.clip(surest, 0.0, 1.0)
-        share = poses[..., 2:] / ops.maximum(poses[..., 2:] + surest, 1e-6)
-        points = ops.where(self._near(boxes, points, poses), points + share * (poses[..., :2] - points), points)
-        scores = ops.sqrt(surest * poses[..., 2:])
+        scores = ops.sqrt(ops.clip(surest, 0.0, 1.0) * poses[..., 2:])
         read = ops.logical_and(poses[..., 2:] > 0, box_scores[..., None, None] > self.min_score)
         return ops.where(read, ops.concatenate([points, scores], axis=-1), poses)
 
-    def _near(self, boxes, points, poses):
-        """(batch, n, K, 1)"""
-        area = AREA_SHARE * ops.prod(ops.maximum(boxes[..., 2:] - boxes[..., :2], 1.0), axis=-1)[..., None]
-        squared = ops.sum(ops.square(points - poses[..., :2]), axis=-1)
-        reach = ops.square(2 * ops.array(self.sigmas, "float32"))
-        return (squared < -2 * math.log(NEAR) * area * reach)[..., None]
+    def _heights(self, boxes, heatmaps):
+        """(batch, n, K, rows, columns): the heatmaps at the windows' cells, bilinear; beyond the picture those of its border."""
+        batch, high, wide = ops.shape(heatmaps)[:3]
+        people, joints, (rows, columns) = ops.shape(boxes)[1], len(self.sigmas), self.grid
+        corner, height = person_window.corner_and_height(boxes, self.grid, self.margin)
+        down, across = (_linear_weights((corner[..., i:i + 1] + height / rows * (ops.arange(cells, dtype="float32") + 0.5)) / STRIDE - 0.5, size)
+                        for i, cells, size in ((1, rows, high), (0, columns, wide)))
+        maps = ops.reshape(ops.cast(heatmaps[..., :joints], "float32"), (batch, high, wide * joints))
+        lines = ops.reshape(ops.matmul(ops.reshape(down, (batch, people * rows, high)), maps), (batch, people, rows, wide, joints))
+        return ops.matmul(ops.transpose(lines, (0, 1, 4, 2, 3)), ops.swapaxes(across, 2, 3)[:, :, None])
 
     def _similarity(self, boxes, axis):
         """(batch, n, K, cells, cells): OKS of each joint between the cells along one axis of each window."""
@@ -262,6 +265,13 @@ class ReadJoints(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "sigmas": self.sigmas, "grid": self.grid, "margin": self.margin,
                 "min_score": self.min_score}
+
+
+def _linear_weights(places, size):
+    """(..., n) places among `size` samples -> (..., n, size) weights of linear interpolation; beyond the ends the last sample counts."""
+    last = ops.cast(size - 1, "float32")
+    away = ops.abs(ops.clip(places, 0.0, last)[..., None] - ops.arange(size, dtype="float32"))
+    return ops.maximum(1 - away, 0.0)
 
 
 @keras.saving.register_keras_serializable("multiposenet")

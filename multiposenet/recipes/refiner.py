@@ -82,7 +82,8 @@ def draw(model, windows, places, config):
     places = places[:, :len(config.skeleton)]
     certain = np.ones_like(places)[:, None]
     found = ReadJoints(config.skeleton.sigmas, config.refiner_grid, 0)(
-        [boxes, certain[..., 0, 0], ops.expand_dims(model.predict_on_batch(windows), 1), certain])
+        [boxes, certain[..., 0, 0], ops.expand_dims(model.predict_on_batch(windows), 1), certain,
+         np.zeros((len(windows), 1, 1, places.shape[1]), "float32")])  # no picture was seen besides
     labelled = person_window.decode(boxes[:, 0], places[..., :2], config.refiner_grid, 0)
     labelled = np.concatenate([labelled, places[..., 2:]], axis=-1)
     return np.stack([np.hstack([draw_people(window, [Person(box[0], 1.0, pose)], config.skeleton) for pose in both])

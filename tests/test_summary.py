@@ -35,9 +35,9 @@ def test_a_refiner_is_counted_once_a_person():
     assert (people, two) == (3, 2) and rows[:-1] == plain
     name, parameters, flops = rows[-1]
     assert name == "refiner" and parameters == build_refiner(with_one).count_params()
-    window = np.zeros((1, 192, 128, 3), "float32")
+    window = np.zeros((1, 256, 192, 3), "float32")
     backbone = count_flops(build_refiner(with_one).reader.get_layer("reader_backbone"), window)
-    cells = [24 * 4 ** level for level in range(4)]  # of C5..C2
+    cells = [48 * 4 ** level for level in range(4)]  # of C5..C2
     added = sum(8 * (depth + 9 * 8) * count for depth, count in zip((1280, 576, 192), cells))
     assert flops == backbone + 2 * (added + cells[3] * 8 * (144 + 9 + 8 + 17))
     mirrored = summarise(with_one.model_copy(update={"refiner_mirror": True}), 128)[0][-1]

@@ -220,7 +220,7 @@ def test_shipped_weights_have_their_presets_sizes():
 
 def test_shipped_r50_has_its_configurations_sizes():
     shipped = weights.load_pretrained("r50").config
-    for head, name in (("keypoints", "r50_release"), ("detector", "r50_release"), ("refiner", "lite")):
+    for head, name in (("keypoints", "r50_release"), ("detector", "r50_release"), ("refiner", "r50")):
         configured = load_config(CONFIGS / f"{head}_{name}.yaml").model
         for field in weights.FIELDS[head]:
             assert getattr(shipped, field) == getattr(configured, field), field

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError, model_validator
 
 from multiposenet.errors import UserError
 from multiposenet.files import read_yaml
@@ -50,6 +50,7 @@ class ModelConfig(Section):
     refiner_filters: Annotated[int, Field(ge=0)] = 0  # of the second look at each person; 0: none, METHOD's way
     refiner_backbone: Networks = "mobilenetv2"  # that reads a person's window, whatever reads the picture
     refiner_grid: tuple[Eights, Eights] = (64, 48)  # cells of a person's window, height x width: of 4 pixels, and sides must be multiples of 32
+    refiner_more_grids: tuple[tuple[Eights, Eights], ...] = ()  # of further readers of the same windows: `merge_weights.py --refiner A B`
     refiner_margin: float = 0.15  # a box is widened by this share of its sides before the window is drawn around it
     refiner_boxes: bool = False  # it reads the edges of each person's box, too
     refiner_mirror: bool = False  # the window's mirror image is read, too: twice the work
@@ -71,6 +72,14 @@ class ModelConfig(Section):
     vote_spread: Fraction = 0.05  # how far boxes that were dropped still move those that stay; 0: not at all, as keras-retinanet
     max_peaks: Positive = 50  # per joint and picture
     peak_threshold: Fraction = 0.05
+
+    @model_validator(mode="after")
+    def _same_windows(self):
+        rows, columns = self.refiner_grid
+        for grid in self.refiner_more_grids:
+            if grid[0] * columns != grid[1] * rows:
+                raise ValueError(f"refiner_more_grids {grid} has not the shape of refiner_grid {self.refiner_grid}: they see the same windows")
+        return self
 
     @property
     def heads(self):

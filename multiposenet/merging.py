@@ -1,16 +1,19 @@
 """The merge of all heads' weights into one `.keras` model: only of what belongs together."""
 
+from pathlib import Path
+
 from multiposenet.config import HEADS, Config, ModelConfig, changed_model
 from multiposenet.errors import UserError
 from multiposenet.registry import pretrained_path
-from multiposenet.weights import FIELDS, fingerprint, load_head, load_pretrained, read_manifest, save_model
+from multiposenet.weights import FIELDS, fingerprint, load_head, load_pretrained, read_manifest, save_model, trained_head
 
 
 def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
     """Merge the heads' weights into one end-to-end `.keras` file.
 
     Args:
-        paths: dict head -> run folder or weights file; heads that are missing or None are taken from `base`.
+        paths: dict head -> run folder or weights file; heads that are missing or None are taken from `base`. The refiner's may be a
+            list of these, of `.keras` files and of names of shipped weights; several are averaged (`PoseRefiner`).
         output: path of the `.keras` file.
         half: store the weights in float16; they are loaded as float32 again.
         base: a merged model's `.keras` file or the name of shipped weights; needed only where `paths` lacks a head.
@@ -29,14 +32,17 @@ def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
         raise UserError(f"{output}: the merged model's name must end in .keras")
     paths = {head: path for head, path in paths.items() if path}
     old = load_pretrained(base) if base else None
+    readers = _readers(paths.get("refiner", ()))
+    if len(readers) > 1 and share != 1:
+        raise UserError(f"--share {share}: several refiners are averaged as they stand; leave it out")
     wanted = (read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths
               else old.config if old else ModelConfig())
     heads = [head for head in HEADS if head in paths or head in changed_model(wanted, overrides).heads]
     if missing := [head for head in heads if head not in paths and head not in (old.heads if old else ())]:
         raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from"
                         + (" (--set model.refiner_filters=0 does without a refiner)" if "refiner" in missing else ""))
-    parts = {head: read_manifest(head, paths[head]) if head in paths else (_manifest_of(old), pretrained_path(base))
-             for head in heads}
+    parts = {head: (_manifest_of(old), pretrained_path(base)) if head not in paths else read_manifest(head, paths[head])
+             if head != "refiner" else (dict(config=Config(model=_refiner_config(readers))), readers[0][3]) for head in heads}
     manifests, files = ({head: part[i] for head, part in parts.items()} for i in (0, 1))
     _check_backbones(manifests, files)
     if manifests["prn"]["encoder"] != ENCODER:
@@ -46,14 +52,35 @@ def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
     if share != 1:
         _check_mixture(paths, share, model.config, old)
     for head in model.heads:
-        if head in paths:
+        if head == "refiner" and readers:
+            for ours, (theirs, *_) in zip(model.heads[head].readers, readers, strict=True):
+                ours.set_weights(theirs.get_weights())
+        elif head in paths:
             load_head(head, model.heads[head], files[head])
-            if share != 1:
-                _mix(model.heads[head], old.heads[head], share)
         else:
             model.heads[head].set_weights(old.heads[head].get_weights())
+        if head in paths and share != 1:
+            _mix(model.heads[head], old.heads[head], share)
     save_model(model, output, half)
     return model
+
+
+def _readers(sources):
+    """(reader, its grid, ModelConfig, source) of each reader of these refiners."""
+    sources = [sources] if isinstance(sources, (str, Path)) else sources
+    found = [(*trained_head("refiner", source), source) for source in sources]
+    return [(reader, grid, config, source) for head, config, source in found
+            for reader, grid in zip(head.readers, (config.refiner_grid, *config.refiner_more_grids))]
+
+
+def _refiner_config(readers):
+    """ModelConfig of a refiner that averages them."""
+    (_, grid, first, source), *others = readers
+    for _, _, config, other in others:
+        for field in FIELDS["refiner"]:
+            if "grid" not in field and getattr(config, field) != getattr(first, field):
+                raise UserError(f"{source} and {other} have not the same {field}, so these refiners cannot be averaged")
+    return first.model_copy(update={"refiner_grid": grid, "refiner_more_grids": tuple(other[1] for other in others)})
 
 
 def _manifest_of(model):

@@ -24,7 +24,7 @@ FIELDS = {
     "keypoints": (*BACKBONE, "skeleton", "subnet_filters", "fusion_filters", "subnet_batch_norm",
                   "extra_channel"),
     "detector": (*BACKBONE, "head_filters", "head_depth"),
-    "refiner": ("skeleton", "refiner_backbone", "refiner_filters", "refiner_grid", "refiner_margin", "refiner_boxes"),
+    "refiner": ("skeleton", "refiner_backbone", "refiner_filters", "refiner_grid", "refiner_more_grids", "refiner_margin", "refiner_boxes"),
     "prn": ("skeleton", "prn_hidden", "grid", "box_margin"),
     "activity": ("skeleton", "activities", "activity_units", "activity_batch_norm", "activity_limbs"),
 }
@@ -117,6 +117,8 @@ def start_from(head, model, source, config):
         UserError: nothing there, or weights of other shapes.
     """
     old, old_config = trained_head(head, source)
+    if head == "refiner":  # one reader is trained at a time, and begins with the first of several
+        old, model = old.reader, model.reader
     had, has = ({weight.path: weight for weight in it.weights} for it in (old, model))
     other = [path for path in had if path not in has or has[path].shape != had[path].shape]
     same_task = (config.skeleton, config.activities) == (old_config.skeleton, old_config.activities)

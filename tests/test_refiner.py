@@ -9,8 +9,10 @@ from scenes import noisy_pictures
 from scipy.ndimage import map_coordinates
 
 from multiposenet.codecs import person_window
-from multiposenet.models.refiner import (AREA_SHARE, SIGMA_CELLS, STRICTNESS, UNSEEN, PersonWindows, ReadBoxes, ReadJoints,
-                                         RefinerLoss)
+from multiposenet.config import ModelConfig, parse_config
+from multiposenet.errors import UserError
+from multiposenet.models.refiner import (AREA_SHARE, SIGMA_CELLS, STRICTNESS, UNSEEN, PersonWindows, PoseRefiner, ReadBoxes, ReadJoints,
+                                         RefinerLoss, _resized)
 from multiposenet.weights import load_model, save_model
 
 GRID, MARGIN = (16, 8), 0.2
@@ -270,6 +272,40 @@ def test_with_the_mirror_image_left_and_right_are_alike(refined, tiny_config, pi
     one, other = (_places(plain([pixels, them])) for pixels, them in ((pictures, boxes), (pictures[:, :, ::-1], mirrored)))
     np.testing.assert_allclose(ours, (one + other[..., ::-1, :][..., order]) / 2, atol=1e-4)
     assert np.abs(ours - one).max() > 1e-3
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_several_readers_are_averaged(pictures, mirror):
+    sizes = dict(joints=2, filters=8, grid=(16, 8), margin=MARGIN, network="mobilenetv2", mirror_order=(1, 0) if mirror else None)
+    keras.utils.set_random_seed(6)
+    both = PoseRefiner(**sizes, more_grids=[(32, 16)])
+    for reader in both.readers:  # untrained, it finds every cell alike
+        reader.get_layer("logits").kernel.assign(1e4 * reader.get_layer("logits").kernel)
+    singles = [PoseRefiner(**{**sizes, "grid": grid}) for grid in ((16, 8), (32, 16))]
+    for single, reader in zip(singles, both.readers):
+        single.reader.set_weights(reader.get_weights())
+    seen = [pictures, np.tile(BOXES, (len(pictures), 1, 1))]
+    coarse, fine = (single(seen) for single in singles)
+    found, expected = _places(both(seen)), (_places(coarse) + _places(_resized(fine, (16, 8)))) / 2
+    assert found.shape == coarse.shape and np.abs(found - _places(coarse)).max() > 1e-3
+    if not mirror:  # a mirrored look of the finer reader becomes coarse before the mean, not after
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    again = PoseRefiner.from_config(both.get_config())
+    again.set_weights(both.get_weights())
+    np.testing.assert_allclose(_places(again(seen)), found, atol=1e-6)
+
+
+def test_logits_at_the_cells_of_another_grid():
+    """A slope stays one, in the same part of the window."""
+    places = [(np.arange(cells) + 0.5) / cells for cells in (24, 16)]
+    slope = (2 * places[0][:, None] - places[1])[None, None, :, :, None].astype("float32")
+    coarse = ops.convert_to_numpy(_resized(slope, (16, 8)))[0, 0, ..., 0]
+    np.testing.assert_allclose(coarse, 2 * (np.arange(16)[:, None] + 0.5) / 16 - (np.arange(8) + 0.5) / 8, atol=1e-5)
+
+
+def test_readers_must_see_the_same_windows():
+    with pytest.raises(UserError, match="has not the shape of refiner_grid"):
+        parse_config({"refiner_grid": [64, 48], "refiner_more_grids": [[96, 64]]}, "test", ModelConfig)
 
 
 def _places(logits):

@@ -288,10 +288,30 @@ def test_the_shipped_weights_have_the_refiner_of_the_configuration():
 @pytest.mark.parametrize("override, message", [
     ("train.keypoints=nowhere", "nowhere"), ("train.keypoints={}/base.keras", r"a mobilenetv2 .tf., this refiner's is"),
     ("train.init=nowhere", "nowhere"), ("model.refiner_filters=0", "has no refiner"),
+    ("model.refiner_more_grids=[[48, 32]]", "readers are trained one by one"),
     ("model.refiner_grid=[30, 16]", "refiner_grid.0: .*multiple of 8")])
 def test_a_start_that_does_not_fit_is_refused(folder, override, message):
     with pytest.raises(UserError, match=message):
         refiner.build(tiny(folder, override.format(folder)))
+
+
+def test_the_mean_of_several_runs(folder, run, tmp_path):
+    """The second is a model's whose reader sees finer windows; training goes on from the first."""
+    finer = refiner.build(tiny(folder, f"train.init={run[0]}", "model.refiner_grid=[48, 32]"))
+    finer.reader.set_weights([0.9 * values for values in finer.reader.get_weights()])
+    weights.save_head("refiner", finer, tmp_path, tiny(folder, "model.refiner_grid=[48, 32]"), {})
+    one, both = tmp_path / "one.keras", tmp_path / "both.keras"
+    merging.merge({"refiner": tmp_path}, one, base=folder / "base.keras")
+    assert merge_main(["--base", str(folder / "base.keras"), "--refiner", str(run[0]), str(one), "--output", str(both)]) == 0
+    merged = weights.load_model(both)
+    assert merged.config.refiner_grid == (24, 16) and merged.config.refiner_more_grids == ((48, 32),)
+    for reader, source in zip(merged.heads["refiner"].readers, (run[0], one), strict=True):
+        for ours, theirs in zip(reader.get_weights(), weights.trained_head("refiner", source)[0].reader.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    on = refiner.build(tiny(folder, f"train.init={both}"))
+    np.testing.assert_array_equal(on.reader.get_weights()[0], merged.heads["refiner"].reader.get_weights()[0])
+    with pytest.raises(UserError, match="averaged as they stand"):
+        merging.merge({"refiner": [run[0], one]}, both, base=folder / "base.keras", share=0.5)
 
 
 def test_merged_into_any_model_of_its_joints(folder, run, tiny_model, tmp_path, capsys):

@@ -10,7 +10,9 @@ def merge_weights(argv=None):
     """Merge from a command line."""
     parser = argparse.ArgumentParser(description="Check that trained heads belong together and write one .keras model.")
     for head in HEADS:
-        parser.add_argument(f"--{head}", help=f"run folder of train_{head}.py, or its weights file")
+        parser.add_argument(f"--{head}", help=f"run folder of train_{head}.py, or its weights file"
+                            + (", a .keras file, or a shipped model; of several the mean is taken" if head == "refiner" else ""),
+                            nargs="+" if head == "refiner" else None)
     parser.add_argument("--base", metavar="WEIGHTS",
                         help="take heads that are not named from this .keras file or shipped model, such as lite")
     parser.add_argument("--output", required=True, help="the .keras file to write")

@@ -47,7 +47,7 @@ def detector_model(backbone, fpn, heads):
 def build_refiner(config):
     """Refiner of a ModelConfig that has one."""
     return PoseRefiner(len(config.skeleton), config.refiner_filters, config.refiner_grid, config.refiner_margin, config.refiner_backbone,
-                       config.refiner_boxes, config.window_mirror_order if config.refiner_mirror else None)
+                       config.refiner_boxes, config.window_mirror_order if config.refiner_mirror else None, config.refiner_more_grids)
 
 
 def build_prn(config):

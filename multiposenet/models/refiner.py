@@ -104,6 +104,9 @@ class PoseRefiner(keras.Model):
     four maps more, of the left, upper, right and lower edge of the person's box: the logarithms of their sums over rows (left,
     right) or columns (upper, lower) are logits of the edge's place.
 
+    There may be several readers: each sees the person in windows of its own grid, and their distributions are averaged over the cells
+    of the first's. Networks err differently, so their mean is better than any (Lakshminarayanan et al. 2017, Deep ensembles).
+
     Args:
         joints: K.
         filters: of the convolutions behind the backbone.
@@ -112,33 +115,56 @@ class PoseRefiner(keras.Model):
         network: of the windows' `Backbone`.
         edges: whether it reads the box's edges, too.
         mirror_order: of the maps; given, each window's mirror image is read too, and their distributions are averaged.
+        more_grids: of further readers; as high for their width as `grid`, so that all see the same part of the picture.
     """
 
-    def __init__(self, joints, filters, grid, margin, network, edges=False, mirror_order=None, name="refiner", **kwargs):
+    def __init__(self, joints, filters, grid, margin, network, edges=False, mirror_order=None, more_grids=(), name="refiner", **kwargs):
         picture, boxes = keras.Input((None, None, 3), name="image"), keras.Input((None, 4), name="boxes")
-        reader = _reader(joints, filters, grid, network, edges)
-        windows = PersonWindows(grid, margin, name="windows")([picture, boxes])
-        read = PerPerson(reader, name="reader_per_person")
-        logits = read(windows)
-        if mirror_order is not None:
-            mirrored = ops.flip(read(ops.flip(windows, axis=3)), axis=3)
-            logits = _mean_distribution(logits, ops.take(mirrored, mirror_order, axis=-1))
-        super().__init__([picture, boxes], logits, name=name, **kwargs)
-        self.reader = reader
+        readers, said = [], []
+        for number, own in enumerate((grid, *more_grids), start=1):
+            reader = _reader(joints, filters, own, network, edges, name="reader" if number == 1 else f"reader_{number}")
+            windows = PersonWindows(own, margin, name=f"windows_of_{reader.name}")([picture, boxes])
+            read = PerPerson(reader, name=f"{reader.name}_per_person")
+            looks = [read(windows)]
+            if mirror_order is not None:
+                looks.append(ops.take(ops.flip(read(ops.flip(windows, axis=3)), axis=3), mirror_order, axis=-1))
+            readers.append(reader)
+            said += [_resized(logits, tuple(grid)) for logits in looks]
+        super().__init__([picture, boxes], _mean_distribution(said), name=name, **kwargs)
+        self.readers = readers
         self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network, edges=edges,
-                              mirror_order=None if mirror_order is None else [int(k) for k in mirror_order])
+                              mirror_order=None if mirror_order is None else [int(k) for k in mirror_order],
+                              more_grids=[tuple(own) for own in more_grids])
+
+    @property
+    def reader(self):
+        """The first, and most often the only one."""
+        return self.readers[0]
 
     def get_config(self):
         return {**self.arguments, "name": self.name}
 
 
-def _mean_distribution(one, other):
-    """Logits whose softmax over rows and columns is the mean of two's."""
-    one, other = (logits - ops.logsumexp(logits, axis=(2, 3), keepdims=True) for logits in (one, other))
-    return ops.maximum(one, other) + ops.log(1 + ops.exp(-ops.abs(one - other)))  # logaddexp, but for ONNX, which has no log1p
+def _resized(logits, grid):
+    """Logits (batch, n, rows, columns, maps) at the cells of another grid over the same window, bilinear."""
+    sizes = tuple(logits.shape[2:4])
+    if sizes == grid:
+        return logits
+    down, across = (_linear_weights((ops.arange(cells, dtype="float32") + 0.5) * (size / cells) - 0.5, size)
+                    for cells, size in zip(grid, sizes))
+    maps = ops.matmul(ops.matmul(down, ops.transpose(logits, (0, 1, 4, 2, 3))), ops.transpose(across))
+    return ops.transpose(maps, (0, 1, 3, 4, 2))
 
 
-def _reader(joints, filters, grid, network, edges):
+def _mean_distribution(looks):
+    """Logits whose softmax over rows and columns is the mean of those of all these logits."""
+    if len(looks) == 1:
+        return looks[0]
+    logs = ops.stack([logits - ops.logsumexp(logits, axis=(2, 3), keepdims=True) for logits in looks])
+    return ops.logsumexp(logs, axis=0)
+
+
+def _reader(joints, filters, grid, network, edges, name):
     """One person's window -> logits (rows, columns, joints and edges): C5 sees all of the person, finer features are added to it."""
     def conv(x, kernel, name, kind=layers.Conv2D, relu=True):
         x = kind(filters, kernel, padding="same", use_bias=False, name=name)(x)
@@ -156,7 +182,7 @@ def _reader(joints, filters, grid, network, edges):
     logits = layers.Conv2D(joints, 1, dtype="float32", name="logits")(x)
     if edges:  # a layer of their own, so that they can be added to a trained reader
         logits = layers.Concatenate(name="maps")([logits, layers.Conv2D(EDGES, 1, dtype="float32", name="edge_logits")(x)])
-    return keras.Model(window, logits, name="reader")
+    return keras.Model(window, logits, name=name)
 
 
 @keras.saving.register_keras_serializable("multiposenet")

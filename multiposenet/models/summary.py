@@ -59,10 +59,9 @@ def summarise(config, size=480):
         rows.insert(-2, ("half_picture", 0, _look_flops(HalfPicture()(picture), *(part for part, _ in parts[:5]))))
     if not config.refiner_filters:
         return rows, 2
-    reader = build_refiner(config).reader
-    window = np.zeros((1, *reader.input_shape[1:]), "float32")
-    looks = 2 if config.refiner_mirror else 1
-    return [*rows, ("refiner", reader.count_params(), looks * count_flops(reader, window))], 3
+    readers = build_refiner(config).readers
+    work = sum(count_flops(reader, np.zeros((1, *reader.input_shape[1:]), "float32")) for reader in readers)
+    return [*rows, ("refiner", sum(reader.count_params() for reader in readers), (2 if config.refiner_mirror else 1) * work)], 3
 
 
 def _look_flops(picture, backbone, keypoint_fpn, subnet, detection_fpn, heads):

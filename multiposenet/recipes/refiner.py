@@ -27,6 +27,9 @@ def build(config):
     """
     if not config.model.refiner_filters:
         raise UserError("model.refiner_filters is 0: this configuration has no refiner; configs/refiner_lite.yaml's has 64")
+    if config.model.refiner_more_grids:
+        raise UserError("model.refiner_more_grids: readers are trained one by one; leave it out, and average them with "
+                        "merge_weights.py --refiner RUN RUN")
     head = build_refiner(config.model)
     backbone = head.reader.get_layer("reader_backbone")
     if config.train.init:

@@ -223,7 +223,10 @@ def test_shipped_r50_has_its_configurations_sizes():
     for head, name in (("keypoints", "r50_release"), ("detector", "r50_release"), ("refiner", "r50")):
         configured = load_config(CONFIGS / f"{head}_{name}.yaml").model
         for field in weights.FIELDS[head]:
-            assert getattr(shipped, field) == getattr(configured, field), field
+            if "_grid" not in field:
+                assert getattr(shipped, field) == getattr(configured, field), field
+    assert (shipped.refiner_grid, *shipped.refiner_more_grids) == (load_config(CONFIGS / "refiner_lite.yaml").model.refiner_grid,
+                                                                   configured.refiner_grid)  # one reader of each configuration
 
 
 def test_a_head_starts_from_a_run_or_from_a_merged_model(runs, tiny_model, tiny_config, tmp_path):

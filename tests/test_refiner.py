@@ -11,8 +11,8 @@ from scipy.ndimage import map_coordinates
 from multiposenet.codecs import person_window
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.errors import UserError
-from multiposenet.models.refiner import (AREA_SHARE, SIGMA_CELLS, STRICTNESS, UNSEEN, PersonWindows, PoseRefiner, ReadBoxes, ReadJoints,
-                                         RefinerLoss, _resized)
+from multiposenet.models.refiner import (AREA_SHARE, SIGMA_CELLS, STRICTNESS, UNSEEN, AtCellsOf, PersonWindows, PoseRefiner, ReadBoxes,
+                                         ReadJoints, RefinerLoss)
 from multiposenet.weights import load_model, save_model
 
 GRID, MARGIN = (16, 8), 0.2
@@ -286,7 +286,7 @@ def test_several_readers_are_averaged(pictures, mirror):
         single.reader.set_weights(reader.get_weights())
     seen = [pictures, np.tile(BOXES, (len(pictures), 1, 1))]
     coarse, fine = (single(seen) for single in singles)
-    found, expected = _places(both(seen)), (_places(coarse) + _places(_resized(fine, (16, 8)))) / 2
+    found, expected = _places(both(seen)), (_places(coarse) + _places(AtCellsOf((16, 8))(fine))) / 2
     assert found.shape == coarse.shape and np.abs(found - _places(coarse)).max() > 1e-3
     if not mirror:  # a mirrored look of the finer reader becomes coarse before the mean, not after
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -299,7 +299,7 @@ def test_logits_at_the_cells_of_another_grid():
     """A slope stays one, in the same part of the window."""
     places = [(np.arange(cells) + 0.5) / cells for cells in (24, 16)]
     slope = (2 * places[0][:, None] - places[1])[None, None, :, :, None].astype("float32")
-    coarse = ops.convert_to_numpy(_resized(slope, (16, 8)))[0, 0, ..., 0]
+    coarse = ops.convert_to_numpy(AtCellsOf((16, 8))(slope))[0, 0, ..., 0]
     np.testing.assert_allclose(coarse, 2 * (np.arange(16)[:, None] + 0.5) / 16 - (np.arange(8) + 0.5) / 8, atol=1e-5)
 
 

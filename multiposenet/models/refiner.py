@@ -129,7 +129,7 @@ class PoseRefiner(keras.Model):
             if mirror_order is not None:
                 looks.append(ops.take(ops.flip(read(ops.flip(windows, axis=3)), axis=3), mirror_order, axis=-1))
             readers.append(reader)
-            said += [_resized(logits, tuple(grid)) for logits in looks]
+            said += looks if tuple(own) == tuple(grid) else [AtCellsOf(grid)(logits) for logits in looks]
         super().__init__([picture, boxes], _mean_distribution(said), name=name, **kwargs)
         self.readers = readers
         self.arguments = dict(joints=joints, filters=filters, grid=tuple(grid), margin=margin, network=network, edges=edges,
@@ -145,15 +145,29 @@ class PoseRefiner(keras.Model):
         return {**self.arguments, "name": self.name}
 
 
-def _resized(logits, grid):
-    """Logits (batch, n, rows, columns, maps) at the cells of another grid over the same window, bilinear."""
-    sizes = tuple(logits.shape[2:4])
-    if sizes == grid:
-        return logits
-    down, across = (_linear_weights((ops.arange(cells, dtype="float32") + 0.5) * (size / cells) - 0.5, size)
-                    for cells, size in zip(grid, sizes))
-    maps = ops.matmul(ops.matmul(down, ops.transpose(logits, (0, 1, 4, 2, 3))), ops.transpose(across))
-    return ops.transpose(maps, (0, 1, 3, 4, 2))
+@keras.saving.register_keras_serializable("multiposenet")
+class AtCellsOf(layers.Layer):
+    """Logits (batch, n, rows, columns, maps) at the cells of another grid over the same window, bilinear.
+
+    Args:
+        grid: rows, columns of that grid.
+    """
+
+    def __init__(self, grid, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.grid = tuple(grid)
+
+    def call(self, logits):
+        down, across = (_linear_weights((ops.arange(cells, dtype="float32") + 0.5) * (size / cells) - 0.5, size)
+                        for cells, size in zip(self.grid, logits.shape[2:4]))
+        maps = ops.matmul(ops.matmul(down, ops.transpose(logits, (0, 1, 4, 2, 3))), ops.transpose(across))
+        return ops.transpose(maps, (0, 1, 3, 4, 2))
+
+    def compute_output_shape(self, input_shape):
+        return *input_shape[:2], *self.grid, input_shape[4]
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid}
 
 
 def _mean_distribution(looks):

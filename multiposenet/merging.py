@@ -35,6 +35,8 @@ def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
     readers = _readers(paths.get("refiner", ()))
     if len(readers) > 1 and share != 1:
         raise UserError(f"--share {share}: several refiners are averaged as they stand; leave it out")
+    if readers:
+        paths["refiner"] = readers[0][3]  # named in messages for all of them
     wanted = (read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths
               else old.config if old else ModelConfig())
     heads = [head for head in HEADS if head in paths or head in changed_model(wanted, overrides).heads]
@@ -42,7 +44,7 @@ def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
         raise UserError(f"no weights of {', '.join(missing)}: name their runs, or a merged model to take them from"
                         + (" (--set model.refiner_filters=0 does without a refiner)" if "refiner" in missing else ""))
     parts = {head: (_manifest_of(old), pretrained_path(base)) if head not in paths else read_manifest(head, paths[head])
-             if head != "refiner" else (dict(config=Config(model=_refiner_config(readers))), readers[0][3]) for head in heads}
+             if head != "refiner" else (dict(config=Config(model=_refiner_config(readers))), paths[head]) for head in heads}
     manifests, files = ({head: part[i] for head, part in parts.items()} for i in (0, 1))
     _check_backbones(manifests, files)
     if manifests["prn"]["encoder"] != ENCODER:

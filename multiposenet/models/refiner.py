@@ -105,7 +105,7 @@ class PoseRefiner(keras.Model):
     right) or columns (upper, lower) are logits of the edge's place.
 
     There may be several readers: each sees the person in windows of its own grid, and their distributions are averaged over the cells
-    of the first's. Networks err differently, so their mean is better than any (Lakshminarayanan et al. 2017, Deep ensembles).
+    of the first's. Networks err differently, so their mean is most often better than each (Lakshminarayanan et al. 2017, Deep ensembles).
 
     Args:
         joints: K.

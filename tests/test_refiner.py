@@ -11,8 +11,9 @@ from scipy.ndimage import map_coordinates
 from multiposenet.codecs import person_window
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.errors import UserError
-from multiposenet.models.refiner import (AREA_SHARE, SIGMA_CELLS, STRICTNESS, UNSEEN, AtCellsOf, PersonWindows, PoseRefiner, ReadBoxes,
-                                         ReadJoints, RefinerLoss)
+from multiposenet.models.person_windows import PersonWindows
+from multiposenet.models.refined import AREA_SHARE, STRICTNESS, UNSEEN, ReadBoxes, ReadJoints
+from multiposenet.models.refiner import SIGMA_CELLS, AtCellsOf, PoseRefiner, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
 GRID, MARGIN = (16, 8), 0.2

@@ -21,7 +21,7 @@ from multiposenet.data.refiner import RefinerSource
 from multiposenet.data.sets import read_sets
 from multiposenet.errors import UserError
 from multiposenet.models.multiposenet import MultiPoseNet
-from multiposenet.models.refiner import PersonWindows
+from multiposenet.models.person_windows import PersonWindows
 from multiposenet.recipes import refiner
 from multiposenet.skeleton import COCO17
 

@@ -27,6 +27,22 @@ def corner_and_height(boxes_xyxy, grid, margin):
     return middle - height * np.array([grid[1] / grid[0] / 2, 0.5], "float32"), height
 
 
+def lines(boxes_xyxy, grid, margin, per_cell=1):
+    """Where the windows' columns and rows are in the picture, in continuous coordinates (its first pixel is 0 to 1); any array library.
+
+    Args:
+        boxes_xyxy: (..., 4) pixels.
+        grid, margin: as above.
+        per_cell: lines for each cell: 1, or `STRIDE` for those of the window's pixels.
+
+    Returns:
+        x (..., columns * per_cell) of the columns' centres, y (..., rows * per_cell) of the rows'.
+    """
+    corner, height = corner_and_height(boxes_xyxy, grid, margin)
+    step = height / (grid[0] * per_cell)
+    return tuple(corner[..., i:i + 1] + step * (np.arange(grid[1 - i] * per_cell, dtype="float32") + 0.5) for i in (0, 1))
+
+
 def encode(joints, grid):
     """Cells of joints in the window's picture.
 

@@ -11,7 +11,7 @@ from multiposenet.models.heads import (build_activity, build_backbone, build_prn
                                        detector_parts, keypoint_parts, keypoints_model)
 from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.per_person import PerPerson
-from multiposenet.models.refiner import ReadBoxes, ReadJoints
+from multiposenet.models.refined import ReadBoxes, ReadJoints
 
 
 @keras.saving.register_keras_serializable("multiposenet")

@@ -10,7 +10,8 @@ from multiposenet.data.sets import read_sets
 from multiposenet.drawing import draw_people
 from multiposenet.errors import UserError
 from multiposenet.models.heads import build_refiner
-from multiposenet.models.refiner import ReadJoints, RefinerLoss
+from multiposenet.models.refined import ReadJoints
+from multiposenet.models.refiner import RefinerLoss
 from multiposenet.prediction import Person
 
 DRAWN = 4  # windows that TensorBoard shows

@@ -14,8 +14,7 @@ from multiposenet.config import PredictConfig
 from multiposenet.data.pictures import read_picture
 from multiposenet.errors import UserError
 from multiposenet.geometry import PADDING, Letterbox, xyxy_to_xywh
-
-SEEN = 0.1  # score of a joint that is more than a guess
+from multiposenet.skeleton import SEEN
 
 
 @dataclass

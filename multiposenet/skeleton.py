@@ -18,6 +18,7 @@ import numpy as np
 from multiposenet.errors import UserError
 from multiposenet.files import read_json, read_yaml
 
+SEEN = 0.1  # score of a joint that is more than a guess
 SIGMA = 0.07  # of a joint nobody has measured: the mean of COCO's
 
 

@@ -40,10 +40,14 @@ class OpenPredictor(AugmentedPredictor):
     def __init__(self, model, config=PredictConfig()):
         import keras  # not above: other engines start without it
 
+        from multiposenet.models.pose_nms import InOrder
+
         super().__init__(model, config)
         layer = model.poses.get_layer
-        self.inner = keras.Model(model.poses.input, {**model.poses.output, "grids": layer("person_grids").output,
-                                                     "marks": layer("prn_per_person").output})
+        seen = {"grids": layer("person_grids").output, "marks": layer("prn_per_person").output}
+        if model.config.pose_nms:
+            seen = {key: InOrder()([values, *layer("pose_nms").output]) for key, values in seen.items()}
+        self.inner = keras.Model(model.poses.input, {**model.poses.output, **seen})
         set_compiler(self.inner)
 
     def look_inside(self, picture):

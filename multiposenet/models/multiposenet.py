@@ -11,6 +11,7 @@ from multiposenet.models.heads import (build_activity, build_backbone, build_prn
                                        detector_parts, keypoint_parts, keypoints_model)
 from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.per_person import PerPerson
+from multiposenet.models.pose_nms import InOrder, SoftPoseNMS
 from multiposenet.models.refined import ReadBoxes, ReadJoints
 
 
@@ -89,9 +90,18 @@ def _poses(config, dense, heads):
         if config.refiner_boxes:
             people["boxes"] = ReadBoxes(*window, name="read_boxes")([boxes, scores, found["logits"], heatmaps])
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
-    return keras.Model(found, {
-        **people, "keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors),
-        "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
+    people |= {"keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors)}
+    if config.pose_nms:
+        people, scores = _best_poses(config, {"boxes": boxes, **people}, scores)
+    return keras.Model(found, {**people, "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
+
+
+def _best_poses(config, people, scores):
+    """(people, their scores) in the order of new scores."""
+    new = SoftPoseNMS(config.skeleton.sigmas, config.score_threshold, name="pose_nms")
+    scores, order = new([people["boxes"], scores, people["keypoints"]])
+    people = {key: InOrder(name=f"{key}_in_order")([values, scores, order]) for key, values in people.items()}
+    return {**people, "scores": scores}, scores
 
 
 def _refined(image, dense, refiner, poses):

@@ -18,7 +18,7 @@ from multiposenet.prediction import Predictor, on_canvas
 
 PICTURES = 24  # to calibrate on
 C2_READER = "C2_reduced"  # the keypoint pyramid's convolution on C2
-SCORES = "scores"  # the output; what depends on it is the refiner's
+BEST_BOXES = "TopK", "select_boxes"  # operator and layer; what depends on the boxes chosen is the refiner's
 
 
 def quantize(source, target, pictures):
@@ -33,7 +33,7 @@ def quantize(source, target, pictures):
         UserError: a picture that cannot be read.
     """
     graph = onnx.load(source).graph
-    refiner = _after(graph, SCORES)
+    refiner = _after(graph, [node for node in graph.node if node.op_type == BEST_BOXES[0] and BEST_BOXES[1] in node.name])
     convolutions = [node for node in graph.node if node.op_type == "Conv" and node.name not in refiner]
     early = _before(graph, [node for node in convolutions if C2_READER in node.name])
     chosen = (_before(graph, convolutions) - early) & {node.name for node in convolutions}  # a head's last is before none
@@ -57,10 +57,10 @@ class _Canvases(CalibrationDataReader):
             return {"image": on_canvas(picture, self.predictor.letterbox(picture))[None]}
 
 
-def _after(graph, tensor):
-    """Names of the nodes that depend on a tensor; their own names would not tell, since nodes that do the same are one. A
+def _after(graph, nodes):
+    """Names of the nodes that depend on these; their own names would not tell, since nodes that do the same are one. A
     graph lists its nodes in the order of their work."""
-    names, outputs = set(), {tensor}
+    names, outputs = set(), {output for node in nodes for output in node.output}
     for node in graph.node:
         if not outputs.isdisjoint(node.input):
             names.add(node.name)

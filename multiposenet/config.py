@@ -69,7 +69,7 @@ class ModelConfig(Section):
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression
     score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP
     nms_iou: Fraction = 0.5  # boxes that overlap a better one more go
-    pose_nms: bool = False  # people whose pose is much like a better one lose their scores; nms_iou may be 0.7 or more then
+    pose_nms: bool = False  # people whose pose is much like a better one lose their scores, so that nms_iou may be higher
     vote_spread: Fraction = 0.05  # how far boxes that were dropped still move those that stay; 0: not at all, as keras-retinanet
     max_peaks: Positive = 50  # per joint and picture
     peak_threshold: Fraction = 0.05

@@ -1,6 +1,6 @@
 """Poses that are much alike are one person's: the best of them stays, the others lose their scores.
 
-With it boxes may overlap a lot (`model.nms_iou` of 0.7 or more), so that people who stand close together are all kept, and everybody is
+With it boxes may overlap a lot (a higher `model.nms_iou`), so that people who stand close together are all kept, and everybody is
 read in several windows of which the surest reading counts.
 """
 

@@ -49,37 +49,27 @@ class Scene:
 def scenes(predictor, picture, pixels):
     """All four scenes of an annotated picture: true or found boxes with true or found joints.
 
+    Found boxes are those of the people whom the graph keeps: before, there may be several a person (`model.nms_iou`).
+
     Args:
         predictor: `AugmentedPredictor`.
         picture: `Picture`, its labels.
         pixels: (h, w, 3) uint8 RGB.
+
+    Returns:
+        Dict title -> `Scene`, and dict title -> list of `Person`: what the graph, refiner included, makes of true and of found boxes.
     """
-    found = found_scene(predictor, pixels)
-    true = true_scene(picture, len(predictor.skeleton), found.letterbox)
-    return {f"{box_kind} boxes, {joint_kind} joints": replace(boxes, peaks=joints.peaks, heatmaps=found.heatmaps)
+    dense, letterbox = predictor.see(pixels)
+    heatmaps, true = dense["heatmaps"][0], true_scene(picture, len(predictor.skeleton), letterbox)
+    given = {"true": {**dense, "boxes": true.boxes[None].astype("float32"), "scores": true.scores[None]}, "found": dense}
+    graph = {kind: {**seen, **run_model(predictor.model.people, seen)} for kind, seen in given.items() if seen["boxes"].shape[1]}
+    count = int(graph["found"]["count"][0])
+    peaks = ops.convert_to_numpy(predictor.model.poses.get_layer("peaks")(dense["heatmaps"]))[0]
+    found = Scene(*(graph["found"][key][0, :count] for key in ("boxes", "scores")), peaks, heatmaps, letterbox)
+    four = {f"{box_kind} boxes, {joint_kind} joints": replace(boxes, peaks=joints.peaks, heatmaps=heatmaps)
             for box_kind, boxes in (("true", true), ("found", found))
             for joint_kind, joints in (("true", true), ("found", found))}
-
-
-def refined(predictor, picture, pixels):
-    """Dict title, as `scenes` has them, -> list of `Person`: what the graph makes of true and of found boxes, refiner included."""
-    dense, letterbox = predictor.see(pixels)
-    true = true_scene(picture, len(predictor.skeleton), letterbox)
-    people = {}
-    for kind, boxes, scores in (("true", true.boxes[None], true.scores[None]), ("found", dense["boxes"], dense["scores"])):
-        if boxes.shape[1]:
-            seen = {**dense, "boxes": boxes.astype("float32"), "scores": scores}
-            people[f"{kind} boxes, found joints"] = predictor.people({**seen, **run_model(predictor.model.people, seen)},
-                                                                     letterbox, pixels.shape)
-    return people
-
-
-def found_scene(predictor, pixels):
-    """What the model finds in a picture, (h, w, 3) uint8 RGB, before joints are given to people."""
-    dense, letterbox = predictor.see(pixels)
-    peaks = ops.convert_to_numpy(predictor.model.poses.get_layer("peaks")(dense["heatmaps"]))[0]
-    real = dense["scores"][0] > 0
-    return Scene(dense["boxes"][0][real], dense["scores"][0][real], peaks, dense["heatmaps"][0], letterbox)
+    return four, {f"{kind} boxes, found joints": predictor.people(people, letterbox, pixels.shape) for kind, people in graph.items()}
 
 
 def true_scene(picture, joints, letterbox=None):

@@ -99,11 +99,12 @@ class ModelTables(ResultsTables, PrnTables):
         """{true, found} boxes x {true, found} joints x ways to bring them together: keypoint AP; last what a refiner makes of it."""
         records = {}
         for picture, pixels in self._pictures():
-            for title, scene in association.scenes(self.predictor, picture, pixels).items():
+            scenes, graph = association.scenes(self.predictor, picture, pixels)
+            for title, scene in scenes.items():
                 for method, people in association.poses(self.prn_model, self.config, scene).items():
                     records.setdefault(method, {}).setdefault(title, []).extend(_as_records(picture, people))
             if self.config.refiner_filters:
-                for title, people in association.refined(self.predictor, picture, pixels).items():
+                for title, people in graph.items():
                     records.setdefault("PRN (ours), then the refiner", {}).setdefault(title, []).extend(_as_records(picture, people))
         return {"association, keypoint AP": {
             method: {title: self.truth.figures(found, "keypoints")["AP"] for title, found in columns.items()}

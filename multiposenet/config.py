@@ -190,18 +190,11 @@ class RefinerConfig(Section):
     box_jitter: float = 0.06  # standard deviation of each box edge, share of the side, as a detector errs
     half_share: Fraction = 0.2  # of the people with many joints who are cut to their upper or lower half
     cut_share: Fraction = 0.25  # of these people within whom the picture ends, once or twice
-    cover_share: Fraction = 0.0  # of these people whose lower part, or one side, is hidden; with the two above at most 1
     unsure_weight: Fraction = 0.0  # in the loss, of joints that a teacher half saw (v = 0, but 0.1 or more in `teacher_raw`)
     crowd_share: Fraction = 0.2  # of the windows in which somebody with a segmentation stands before the person
     coarse_share: Fraction = 0.5  # of the windows that are as coarse as small people's
     coarsest: Fraction = 0.2  # of the window's pixels a side; 0.2: people of some 30 px
     hidden_share: Fraction = 0.3  # of the windows with a patch before the person
-
-    @model_validator(mode="after")
-    def _shares_of_one(self):
-        if self.half_share + self.cut_share + self.cover_share > 1:
-            raise ValueError("half_share, cut_share and cover_share are shares of the same people: together at most 1")
-        return self
 
 
 class ActivityConfig(Section):

@@ -146,31 +146,6 @@ def test_where_the_picture_ends_nothing_is_left(folder, monkeypatch):
     assert sides == {0, 1, 2, 3}
 
 
-def test_joints_behind_something_stay_and_the_box_ends_there(folder):
-    batches = source(folder, "refiner.cover_share=1")
-    picture, sides, found, rng = batches.pictures[0], set(), [], np.random.default_rng(0)
-    pixels, box, joints = read_picture(picture.file), picture.people[0].box_xyxy, batches._weighted(picture)
-    for _ in range(60):
-        seen, part, left, side = batches._part(pixels, box, joints, rng)
-        if side is None:  # nothing would have been left
-            continue
-        np.testing.assert_array_equal(left, joints)
-        assert (part[:2] >= box[:2]).all() and (part[2:] <= box[2:]).all() and part[side] != box[side]
-        changed, end = (seen != pixels).any(axis=-1), int(part[side])
-        along = np.moveaxis(changed, 1 - side % 2, 0)
-        assert not (along[:end] if side > 1 else along[end:]).any()
-        behind = (joints[:, 2] > 0) & ((joints[:, side % 2] + 0.5 > end) == (side > 1))
-        x, y = np.floor(joints[behind, :2] + 0.5).astype(int).T
-        found += changed[y, x].tolist()
-        sides.add(side)
-    assert sides == {0, 2, 3} and len(found) > 50 and np.mean(found) > 0.9
-
-
-def test_shares_of_the_same_people_are_at_most_one(folder):
-    with pytest.raises(UserError, match="at most 1"):
-        tiny(folder, "refiner.half_share=0.4", "refiner.cut_share=0.4", "refiner.cover_share=0.4")
-
-
 def test_an_arm_or_a_head_may_be_all_that_is_left(folder):
     batches = source(folder, "refiner.cut_share=1")
     picture, rng = batches.pictures[0], np.random.default_rng(0)
@@ -227,7 +202,7 @@ def test_edges_are_where_the_labelled_box_ends(folder, flip):
 
 
 @pytest.mark.parametrize("override, known", [
-    ("refiner.cut_share=1", {1, 4}), ("refiner.cover_share=1", {1, 4}), ("refiner.crowd_share=1", {0, 4}), ("refiner.half_share=1", {1, 2, 3, 4})])
+    ("refiner.cut_share=1", {1, 4}), ("refiner.crowd_share=1", {0, 4}), ("refiner.half_share=1", {1, 2, 3, 4})])
 def test_edges_that_nobody_knows_are_left_out(folder, monkeypatch, override, known):
     monkeypatch.setattr(data, "UPRIGHT_SHARE", 1)
     batches = source(folder, "model.refiner_boxes=true", override, "refiner.box_jitter=0")

@@ -10,9 +10,7 @@ SURE = 1  # weight of joints that are labelled; others may lie elsewhere
 PART_MARGIN = 0.15  # of the longer side of the box around joints
 LEAST_MARGIN = 0.06  # of that of the person's box: a hand's or a foot's size around a single joint
 ENDS = (0.2, 0.1, 0.2, 0.5)  # how often a picture that ends within somebody does so on the left, above, right and below
-COVERED = (0.15, 0, 0.15, 0.7)  # the same of what stands before somebody: tables, walls, cars, other people
 KEPT = (0.3, 0.9)  # share of the box's side that is left then
-BEYOND = (0.1, 0.6)  # how far what stands before somebody reaches beyond the box, as a share of its sides
 PATCH = (0.15, 0.45)  # sides of what hides somebody, as shares of the window's
 PLAIN_SHARE = 0.3  # of the patches are of one colour, half of them of the border's
 OUTLINED_PX = 64  # least height of those who are put before others: smaller ones would be coarser than what they hide
@@ -42,50 +40,19 @@ def cut(pixels, box, joints, border, rng):
         (pixels, box, joints) of what is left, those given stay as they are, and which edge of the box (0 to 3) is the picture's
         end now; None where nothing was cut.
     """
-    part = _part(box, joints, ENDS, rng)
-    if part is None:
-        return pixels, box, joints, None
-    box, gone, side = part
-    pixels, joints, end = pixels.copy(), joints.copy(), int(box[side])
-    np.moveaxis(pixels, 1 - side % 2, 0)[slice(end, None) if side > 1 else slice(max(end, 0))] = border
-    joints[gone, 2] = 0
-    return pixels, box, joints, side
-
-
-def cover(pixels, box, joints, other, border, rng):
-    """As `cut`, but a part of the picture `other` (h, w, 3), or one colour, stands before the person there.
-
-    The box ends where it begins, as people draw the boxes of those whom they see in part; the joints behind it stay, for they are
-    labelled, too.
-    """
-    part = _part(box, joints, COVERED, rng)
-    if part is None:
-        return pixels, box, joints, None
-    hides = box + np.tile(box[2:] - box[:2], 2) * rng.uniform(*BEYOND, 4) * [-1, -1, 1, 1]
-    box, _, side = part
-    hides[side - 2] = box[side]
-    height, width = pixels.shape[:2]
-    left, top, right, bottom = np.clip(hides, 0, [width, height] * 2).astype(int)
-    if right <= left or bottom <= top:
-        return pixels, box, joints, side
-    pixels = pixels.copy()
-    pixels[top:bottom, left:right] = cv2.resize(_something(other, (bottom - top, right - left), border, rng), (right - left, bottom - top))
-    return pixels, box, joints, side
-
-
-def _part(box, joints, sides, rng):
-    """What is left of a person who ends at one of the `sides` (how often at each): the box, which joints are gone, which side;
-    None where no labelled joint would be left."""
-    side, kept = rng.choice(4, p=sides), rng.uniform(*KEPT)
+    side, kept = rng.choice(4, p=ENDS), rng.uniform(*KEPT)
     axis, far = side % 2, side > 1
     end = round(float(box[side] + (1 - kept) * (box[side - 2] - box[side])))
     gone = (joints[:, axis] + 0.5 > end) == far
     shown = joints[~gone & (joints[:, 2] == SURE)]
     if not len(shown):
-        return None
+        return pixels, box, joints, None
+    pixels, joints = pixels.copy(), joints.copy()
+    np.moveaxis(pixels, 1 - axis, 0)[slice(end, None) if far else slice(max(end, 0))] = border
+    joints[gone, 2] = 0
     box = around(shown, box)
     box[side] = end
-    return box, gone, side
+    return pixels, box, joints, side
 
 
 def can_stand_before_others(person):
@@ -119,19 +86,11 @@ def put_patch(window, other, border, rng):
     """Hide a part of the window (rows, columns, 3), in place: behind a part of `other`, of the same size, or one colour."""
     size = np.array(window.shape[:2])
     sides = (size * rng.uniform(*PATCH, 2)).astype(int)
-    top, left = rng.integers(0, size - sides)
-    window[top:top + sides[0], left:left + sides[1]] = _something(other, sides, border, rng)
-
-
-def _something(other, size, border, rng):
-    """A part of `other` (h, w, 3), of that size or as much as there is, or one colour."""
-    there = np.array(other.shape[:2])
-    size = np.minimum(size, there)
-    top, left = rng.integers(0, there - size + 1)
-    patch = other[top:top + size[0], left:left + size[1]].copy()
+    (top, left), (there, here) = (rng.integers(0, size - sides) for _ in range(2))
+    patch = other[there:there + sides[0], here:here + sides[1]].copy()
     if rng.random() < PLAIN_SHARE:
         patch[:] = patch.reshape(-1, 3).mean(axis=0) if rng.random() < 0.5 else border
-    return patch
+    window[top:top + sides[0], left:left + sides[1]] = patch
 
 
 def coarsened(window, coarsest, rng):

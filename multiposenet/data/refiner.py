@@ -22,8 +22,8 @@ class RefinerSource(PictureSource):
     `model.refiner_boxes` then (4, 3) of `encode_edges`, for the edges that are known.
 
     The person is turned, mirrored, recoloured and seen from near or far as `augment` says; as `refiner` says its box errs
-    as a detector's does, it is cut to its upper or lower half, the picture ends within it, something stands before a part of it,
-    somebody with a segmentation stands before it, it is coarse as small people are, or partly hidden.
+    as a detector's does, it is cut to its upper or lower half, the picture ends within it, somebody with a segmentation stands
+    before it, it is coarse as small people are, or partly hidden.
 
     Args:
         pictures: list of `Picture` with files; each of their people with labelled joints is a sample.
@@ -93,31 +93,21 @@ class RefinerSource(PictureSource):
         return joints
 
     def _part(self, pixels, box, joints, rng):
-        """(pixels, box, joints) of the whole person, or of the part that one looks at or sees; last which edge of that box is where
-        the picture ends or something stands before the person, or None."""
-        shares = np.cumsum([self.refiner.half_share, self.refiner.cut_share, self.refiner.cover_share])
-        chance = rng.random()
-        if (joints[:, 2] == hindrances.SURE).sum() < PART_JOINTS or chance >= shares[-1]:
+        """(pixels, box, joints) of the whole person, or of the part that one looks at or that the picture shows; last which edge
+        of that box is the picture's end, or None."""
+        labelled, chance = joints[:, 2] == hindrances.SURE, rng.random()
+        if labelled.sum() < PART_JOINTS or chance >= self.refiner.half_share + self.refiner.cut_share:
             return pixels, box, joints, None
-        way = (self._half, self._cut, self._covered)[np.searchsorted(shares, chance, side="right")]
-        return way(pixels, box, joints, rng)
-
-    def _half(self, pixels, box, joints, rng):
-        shown = joints[joints[:, 2] == hindrances.SURE]
+        if chance >= self.refiner.half_share:
+            last = None
+            for _ in range(rng.integers(1, MOST_ENDS + 1)):
+                pixels, box, joints, end = hindrances.cut(pixels, box, joints, self.settings.border, rng)
+                last = last if end is None else end
+            return pixels, box, joints, last
+        shown = joints[labelled]
         shown = shown[np.argsort(shown[:, 1])]
         upper = rng.random() < UPPER_SHARE
         return pixels, hindrances.around(shown[:len(shown) // 2] if upper else shown[len(shown) // 2:], box), joints, None
-
-    def _cut(self, pixels, box, joints, rng):
-        last = None
-        for _ in range(rng.integers(1, MOST_ENDS + 1)):
-            pixels, box, joints, end = hindrances.cut(pixels, box, joints, self.settings.border, rng)
-            last = last if end is None else end
-        return pixels, box, joints, last
-
-    def _covered(self, pixels, box, joints, rng):
-        _, other = self._readable(int(rng.integers(len(self))))
-        return hindrances.cover(pixels, box, joints, other, self.settings.border, rng)
 
     def _moved(self, box, rng):
         errors = np.clip(rng.standard_normal(4), -2.5, 2.5) * self.refiner.box_jitter

@@ -18,8 +18,8 @@ def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
         half: store the weights in float16; they are loaded as float32 again.
         base: a merged model's `.keras` file or the name of shipped weights; needed only where `paths` lacks a head.
         overrides: `model.key=value` settings of the merged model that no weight depends on.
-        share: of the weights of `paths` in these heads' weights, the rest is the base's; between a run and what it began with
-            there often is something better than both (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+        share: of the weights of `paths` in these heads' weights, the rest is the base's (a refiner's readers in turn); between a run
+            and what it began with there often is something better than both (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
 
     Raises:
         UserError: a head from nowhere, a setting that weights depend on, a share of heads that cannot be mixed, or parts that stand on
@@ -33,8 +33,6 @@ def merge(paths, output, half=False, base=None, overrides=(), share=1.0):
     paths = {head: path for head, path in paths.items() if path}
     old = load_pretrained(base) if base else None
     readers = _readers(paths.get("refiner", ()))
-    if len(readers) > 1 and share != 1:
-        raise UserError(f"--share {share}: several refiners are averaged as they stand; leave it out")
     if readers:
         paths["refiner"] = readers[0][3]  # named in messages for all of them
     wanted = (read_manifest("keypoints", paths["keypoints"])[0]["config"].model if "keypoints" in paths

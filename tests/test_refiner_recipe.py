@@ -310,8 +310,16 @@ def test_the_mean_of_several_runs(folder, run, tmp_path):
             np.testing.assert_array_equal(ours, theirs)
     on = refiner.build(tiny(folder, f"train.init={both}"))
     np.testing.assert_array_equal(on.reader.get_weights()[0], merged.heads["refiner"].reader.get_weights()[0])
-    with pytest.raises(UserError, match="averaged as they stand"):
-        merging.merge({"refiner": [run[0], one]}, both, base=folder / "base.keras", share=0.5)
+    with pytest.raises(UserError, match="cannot be mixed"):
+        merging.merge({"refiner": [run[0], one]}, one, base=folder / "base.keras", share=0.5)
+
+    before = finer.reader.get_weights()
+    finer.reader.set_weights([0.5 * values for values in before])
+    (tmp_path / "later").mkdir()
+    weights.save_head("refiner", finer, tmp_path / "later", tiny(folder, "model.refiner_grid=[48, 32]"), {})
+    mixed = merging.merge({"refiner": [run[0], tmp_path / "later"]}, tmp_path / "mixed.keras", base=both, share=0.4).heads["refiner"]
+    for ours, values in zip(mixed.readers[1].get_weights(), before, strict=True):
+        np.testing.assert_allclose(ours, (0.4 * 0.5 + 0.6) * values, rtol=1e-5)
 
 
 def test_merged_into_any_model_of_its_joints(folder, run, tiny_model, tmp_path, capsys):

@@ -12,6 +12,7 @@ from multiposenet.codecs.person_grid import ENCODER
 from multiposenet.commands.evaluate import main
 from multiposenet.config import Config, PredictConfig
 from multiposenet.data.coco import read_coco
+from multiposenet.data.pictures import read_picture
 from multiposenet.evaluation import association
 from multiposenet.evaluation.augmented import AugmentedPredictor, View, align, average, average_logits, swap_sides
 from multiposenet.evaluation.coco import Truth
@@ -132,6 +133,23 @@ def test_one_person_with_true_joints_is_perfect(tmp_path):
         labelled = picture.people[0].keypoints[:, 2] > 0
         np.testing.assert_allclose(person.keypoints[labelled, :2], picture.people[0].keypoints[labelled, :2], atol=1e-3)
         np.testing.assert_allclose(person.box_xyxy, picture.people[0].box_xyxy)
+
+
+def test_found_boxes_are_those_that_the_graph_keeps(tmp_path):
+    """Before, some people have several boxes; afterwards everybody has one, as `Predictor` says."""
+    lite = load_pretrained("lite")
+    model = with_heads_of(lite, lite.config, nms_iou=0.9, pose_nms=True)
+    picture, = read_coco(write_coco(tmp_path, 1, people=3), tmp_path / "images")
+    pixels, predictor = read_picture(picture.file), AugmentedPredictor(model, PredictConfig(short_side=256))
+    scenes, graph = association.scenes(predictor, picture, pixels)
+    assert list(graph) == ["true boxes, found joints", "found boxes, found joints"] and len(scenes) == 4
+    seen, letterbox = predictor.see(pixels)
+    people = Predictor(model, predictor.config).predict(pixels)
+    found = scenes["found boxes, true joints"]
+    assert 0 < len(people) == len(found.boxes) < (seen["scores"] > 0).sum()
+    np.testing.assert_allclose(letterbox.boxes_to_picture(found.boxes).clip(0, pixels.shape[1]), [person.box_xyxy for person in people], atol=0.05)
+    np.testing.assert_allclose(found.scores, [person.box_score for person in people], atol=1e-4)
+    assert len(graph["found boxes, found joints"]) == len(people)
 
 
 def test_all_tables_from_the_command(tmp_path, tiny_model):

@@ -49,7 +49,8 @@ class Scene:
 def scenes(predictor, picture, pixels):
     """All four scenes of an annotated picture: true or found boxes with true or found joints.
 
-    Found boxes are those of the people whom the graph keeps: before, there may be several a person (`model.nms_iou`).
+    Found boxes are those of the people whom the graph keeps, as a refiner reads their edges: before, there may be several a person
+    (`model.nms_iou`).
 
     Args:
         predictor: `AugmentedPredictor`.

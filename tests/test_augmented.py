@@ -98,8 +98,8 @@ def test_variants_of_a_picture(model):
             np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.01)
             np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=1e-3)
             assert a.activity_probabilities == pytest.approx(b.activity_probabilities, abs=1e-4)
-    changed = [not np.allclose(a.keypoints, b.keypoints) for a, b in zip(expected, people["mirror"], strict=True)]
-    assert any(changed)
+    mirror = people["mirror"]  # rounding decides whether the heads, whose weights are random, find as many people there
+    assert len(mirror) != len(expected) or any(not np.allclose(a.keypoints, b.keypoints) for a, b in zip(expected, mirror))
     # what the mirror view of a mirrored picture sees is the picture itself
     seen, plain = predictor.see(picture)
     mirrored = seen["boxes"][0][:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [128, 0, 128, 0]

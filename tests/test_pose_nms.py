@@ -49,6 +49,19 @@ def test_one_after_another(crowd, threshold):
         np.testing.assert_allclose(expected[order[i]], scores[i], atol=1e-5)
 
 
+def test_how_well_people_were_read_ranks_those_who_stay(crowd):
+    """It decides neither between poses alike nor who is left out."""
+    boxes, scores, poses = crowd
+    quality = np.random.default_rng(1).uniform(0.1, 1, scores.shape).astype("float32")
+    before, after = (list(map(np.asarray, SoftPoseNMS(COCO17.sigmas, 0.2)(inputs))) for inputs in (crowd, (*crowd, quality)))
+    for i in range(len(scores)):
+        expected = np.empty(PEOPLE)
+        expected[before[1][i]] = before[0][i] * quality[i][before[1][i]]
+        assert 0 < (expected > 0).sum() < PEOPLE and (expected[expected > 0] < 0.2).any()
+        np.testing.assert_allclose(after[0][i], -np.sort(-expected), rtol=1e-5)
+        np.testing.assert_allclose(expected[after[1][i]], after[0][i], rtol=1e-5)
+
+
 def test_the_same_pose_counts_once(crowd):
     """Of three equal people the one whose score is highest stays, and those far away stay as they were."""
     boxes, scores, poses = (values[:1, :4].copy() for values in crowd)
@@ -82,7 +95,8 @@ def test_one_person_in_several_windows():
         assert (before["scores"][i] > 0.4).sum() > 1 and (after["scores"][i] > 0.4).sum() == 1
         assert not after["scores"][i, count:].any() and not after["boxes"][i, count:].any()
         j = np.abs(before["boxes"][i] - after["boxes"][i, 0]).sum(axis=-1).argmin()
-        for key in ("boxes", "scores", "keypoints", "activities"):
+        assert 0.5 * before["scores"][i, j] < after["scores"][i, 0] < before["scores"][i, j]  # as well as he was read
+        for key in ("boxes", "keypoints", "activities"):
             np.testing.assert_allclose(after[key][i, 0], before[key][i, j], rtol=2e-3, atol=2e-3, err_msg=key)
     for key, value in model.predict_on_batch(pictures[1:]).items():
         np.testing.assert_allclose(value[0], after[key][1], rtol=2e-3, atol=2e-3, err_msg=key)

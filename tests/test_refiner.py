@@ -12,7 +12,7 @@ from multiposenet.codecs import person_window
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.errors import UserError
 from multiposenet.models.person_windows import PersonWindows
-from multiposenet.models.refined import AREA_SHARE, STRICTNESS, UNSEEN, ReadBoxes, ReadJoints
+from multiposenet.models.refined import AREA_SHARE, HALF, STRICTNESS, UNREAD, UNSEEN, ReadBoxes, ReadJoints, ReadQuality
 from multiposenet.models.refiner import SIGMA_CELLS, AtCellsOf, PoseRefiner, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
@@ -148,6 +148,20 @@ def heights(box, heatmap):
     cells = np.stack(np.meshgrid(np.arange(GRID[1]), np.arange(GRID[0])), axis=-1).reshape(-1, 2)
     places = person_window.decode(box, cells, GRID, MARGIN) - 1.5  # the first cell's centre is at 1.5 pixels
     return map_coordinates(heatmap, places[:, ::-1].T / 4, order=1, mode="nearest").reshape(GRID)
+
+
+def test_how_well_somebody_was_read():
+    """Maps as sharp as those that are learnt: 1; half of the joints twice as wide; maps that say nothing; and a person not read."""
+    rows, columns = np.mgrid[:32, :24]
+    sharp = -((rows - 15) ** 2 + (columns - 11) ** 2)[..., None] / np.array([2, 2, 2, 2], "float32")
+    wide = sharp / np.array([1, 4, 4, 1], "float32")
+    edges = np.random.default_rng(0).normal(size=(4, 32, 24, 4))
+    logits = np.concatenate([np.stack([sharp, wide + 7, 0 * sharp, sharp]), edges], axis=-1)[None].astype("float32")
+    scores = np.array([[0.9, 0.6, 0.3, 0.1]], "float32")
+    found = np.asarray(ReadQuality(4, 0.2)([scores, logits]))[0]
+    shares = np.array([1, (1 + 1 / 4) / 2, 2 * np.pi / (32 * 24), UNREAD])
+    np.testing.assert_allclose(found, (1 + HALF) * shares / (shares + HALF), rtol=1e-3)
+    assert found[0] == pytest.approx(1, abs=1e-3) and (np.diff(found[:3]) < 0).all()
 
 
 def test_joints_are_read_where_they_are_most_similar():

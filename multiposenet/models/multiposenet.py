@@ -12,7 +12,7 @@ from multiposenet.models.heads import (build_activity, build_backbone, build_prn
 from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.per_person import PerPerson
 from multiposenet.models.pose_nms import InOrder, SoftPoseNMS
-from multiposenet.models.refined import ReadBoxes, ReadJoints
+from multiposenet.models.refined import ReadBoxes, ReadJoints, ReadQuality
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -92,14 +92,15 @@ def _poses(config, dense, heads):
     vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
     people |= {"keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors)}
     if config.pose_nms:
-        people, scores = _best_poses(config, {"boxes": boxes, **people}, scores)
+        judged = [ReadQuality(joints, config.refiner_min_score, name="read_quality")([scores, found["logits"]])] if config.refiner_filters else []
+        people, scores = _best_poses(config, {"boxes": boxes, **people}, scores, judged)
     return keras.Model(found, {**people, "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
 
 
-def _best_poses(config, people, scores):
-    """(people, their scores) in the order of new scores."""
+def _best_poses(config, people, scores, judged):
+    """(people, their scores) in the order of new scores; `judged` holds how well they were read, or nothing."""
     new = SoftPoseNMS(config.skeleton.sigmas, config.score_threshold, name="pose_nms")
-    scores, order = new([people["boxes"], scores, people["keypoints"]])
+    scores, order = new([people["boxes"], scores, people["keypoints"], *judged])
     people = {key: InOrder(name=f"{key}_in_order")([values, scores, order]) for key, values in people.items()}
     return {**people, "scores": scores}, scores
 

@@ -1,4 +1,6 @@
-"""What the refiner's maps say in the picture: places of joints and edges of boxes (docs/refiner.md, steps 3 and 4)."""
+"""What the refiner's maps say in the picture: places of joints, edges of boxes, and how well somebody was read (docs/refiner.md, steps 3 to 5)."""
+
+import math
 
 import keras
 from keras import layers, ops
@@ -6,11 +8,14 @@ from keras import layers, ops
 from multiposenet.codecs import person_window
 from multiposenet.codecs.heatmap import STRIDE
 from multiposenet.models.association import vertex
-from multiposenet.models.refiner import edge_logits, linear_weights
+from multiposenet.models.refiner import SIGMA_CELLS, edge_logits, linear_weights
 
 AREA_SHARE = 0.53  # of a person in its box: COCO's labels
 STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
 OLD_EDGES = 0.5  # share of a box's edge that was found before the refiner looked
+SHARPEST = 1 / (2 * math.pi * SIGMA_CELLS ** 2)  # highest probability of a cell in the Gaussian that is learnt
+HALF = 0.1  # share of the sharpest at which a reading's quality is about half
+UNREAD = 0.01  # the same share of people whom the refiner does not look at
 UNSEEN = 0.02  # added to heatmaps, whose peaks are up to 1: how little their silence says
 
 
@@ -113,6 +118,39 @@ class ReadBoxes(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "grid": self.grid, "margin": self.margin, "min_score": self.min_score}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class ReadQuality(layers.Layer):
+    """[scores (batch, n), logits (batch, n, rows, columns, K or more)] -> how well each person was read (batch, n), 0 to 1.
+
+    A detector says how sure it is that somebody is there, the sharpness of the joints' maps how well he is seen; both together rank
+    people better (Huang et al., CVPR 2019, "Mask Scoring R-CNN", which learns the second; here it follows from the maps).
+    With h the mean over the joints of the highest probability of a cell, as a share of that of the Gaussian which the refiner
+    learnt, it is h / (h + `HALF`), times what makes it 1 for h = 1.
+
+    Args:
+        joints: K.
+        min_score: people's scores must be above it, else h is `UNREAD`.
+    """
+
+    def __init__(self, joints, min_score=0.0, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.joints, self.min_score = joints, min_score
+
+    def call(self, inputs):
+        scores, logits = inputs
+        logits = logits[..., :self.joints]
+        highest = ops.exp(ops.max(logits, axis=(2, 3)) - ops.logsumexp(logits, axis=(2, 3)))
+        share = ops.minimum(ops.mean(highest, axis=-1) / SHARPEST, 1.0)
+        share = ops.where(scores > self.min_score, share, UNREAD)
+        return (1 + HALF) * share / (share + HALF)
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[0]
+
+    def get_config(self):
+        return {**super().get_config(), "joints": self.joints, "min_score": self.min_score}
 
 
 def _median_cells(logits):

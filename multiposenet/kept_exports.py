@@ -9,6 +9,7 @@ from multiposenet.registry import cache, pretrained_path
 
 # Fastest first (RESULTS.md). LiteRT's are for one size of picture, which nobody named.
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
+GRAPH = 2  # rises when the same weights give other figures, so that no file is used that was kept before
 
 
 def kept_export(name_or_path, engine):
@@ -52,7 +53,7 @@ def fastest_engine(name_or_path):
 
 
 def _place(weights, engine):
-    return cache() / f"{weights.stem}-{sha256(weights)[:12]}-{CONTRACT}{ENGINES[engine].suffix}"
+    return cache() / f"{weights.stem}-{sha256(weights)[:12]}-{CONTRACT}-{GRAPH}{ENGINES[engine].suffix}"
 
 
 def _make(weights, place, form):

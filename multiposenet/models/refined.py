@@ -14,7 +14,7 @@ AREA_SHARE = 0.53  # of a person in its box: COCO's labels
 STRICTNESS = 0.7  # of OKS' distances when a joint's best place is looked for; AP's mean threshold is above half
 OLD_EDGES = 0.5  # share of a box's edge that was found before the refiner looked
 SHARPEST = 1 / (2 * math.pi * SIGMA_CELLS ** 2)  # highest probability of a cell in the Gaussian that is learnt
-HALF = 0.1  # share of the sharpest at which a reading's quality is about half
+HALF = 0.1  # share of the sharpest at which a reading's quality is about half (docs/experiments.md, "Who ranks first")
 UNREAD = 0.01  # the same share of people whom the refiner does not look at
 UNSEEN = 0.02  # added to heatmaps, whose peaks are up to 1: how little their silence says
 

@@ -54,7 +54,7 @@ class ModelConfig(Section):
     refiner_margin: float = 0.15  # a box is widened by this share of its sides before the window is drawn around it
     refiner_boxes: bool = False  # it reads the edges of each person's box, too
     refiner_mirror: bool = False  # the window's mirror image is read, too: twice the work
-    refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: 0.05 gives 0.001 to 0.002 more AP
+    refiner_min_score: Fraction = 0.2  # of the boxes of people it looks at: fewer of them take less time (docs/experiments.md, "Who ranks first")
     prn_hidden: Positive = 1024
     prn_dropout: Fraction = 0.5
     grid: tuple[Positive, Positive] = (56, 36)  # PRN cells, height x width

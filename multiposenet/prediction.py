@@ -23,7 +23,7 @@ class Person:
 
     Args:
         box_xyxy: (4,) float32 edges.
-        box_score: the detector's confidence; with a refiner and `model.pose_nms` times how well the person was read (`ReadQuality`).
+        box_score: the detector's confidence; with a refiner and `model.pose_nms` times how well the person was read (`ScorePeople`).
         keypoints: (K, 3) float32 x, y, score.
         activity_probabilities: dict name -> probability, empty when activities are not known.
         track_id: number that stays with the person through a video, or None.

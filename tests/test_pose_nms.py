@@ -49,19 +49,6 @@ def test_one_after_another(crowd, threshold):
         np.testing.assert_allclose(expected[order[i]], scores[i], atol=1e-5)
 
 
-def test_how_well_people_were_read_ranks_those_who_stay(crowd):
-    """It decides neither between poses alike nor who is left out."""
-    boxes, scores, poses = crowd
-    quality = np.random.default_rng(1).uniform(0.1, 1, scores.shape).astype("float32")
-    before, after = (list(map(np.asarray, SoftPoseNMS(COCO17.sigmas, 0.2)(inputs))) for inputs in (crowd, (*crowd, quality)))
-    for i in range(len(scores)):
-        expected = np.empty(PEOPLE)
-        expected[before[1][i]] = before[0][i] * quality[i][before[1][i]]
-        assert 0 < (expected > 0).sum() < PEOPLE and (expected[expected > 0] < 0.2).any()
-        np.testing.assert_allclose(after[0][i], -np.sort(-expected), rtol=1e-5)
-        np.testing.assert_allclose(expected[after[1][i]], after[0][i], rtol=1e-5)
-
-
 def test_the_same_pose_counts_once(crowd):
     """Of three equal people the one whose score is highest stays, and those far away stay as they were."""
     boxes, scores, poses = (values[:1, :4].copy() for values in crowd)

@@ -12,7 +12,8 @@ from multiposenet.codecs import person_window
 from multiposenet.config import ModelConfig, parse_config
 from multiposenet.errors import UserError
 from multiposenet.models.person_windows import PersonWindows
-from multiposenet.models.refined import AREA_SHARE, HALF, STRICTNESS, UNREAD, UNSEEN, ReadBoxes, ReadJoints, ReadQuality
+from multiposenet.models.refined import (AREA_SHARE, HALF, STRICTNESS, UNREAD, UNSEEN, ReadBoxes, ReadJoints, ScoreJoints,
+                                         ScorePeople, Sharpness)
 from multiposenet.models.refiner import SIGMA_CELLS, AtCellsOf, PoseRefiner, RefinerLoss
 from multiposenet.weights import load_model, save_model
 
@@ -150,18 +151,26 @@ def heights(box, heatmap):
     return map_coordinates(heatmap, places[:, ::-1].T / 4, order=1, mode="nearest").reshape(GRID)
 
 
-def test_how_well_somebody_was_read():
-    """Maps as sharp as those that are learnt: 1; half of the joints twice as wide; maps that say nothing; and a person not read."""
+def test_how_sharp_maps_are_and_how_well_somebody_was_read():
+    """Maps as sharp as those that are learnt, or sharper: 1; half of the joints twice as wide; maps that say nothing; and a person not read."""
     rows, columns = np.mgrid[:32, :24]
-    sharp = -((rows - 15) ** 2 + (columns - 11) ** 2)[..., None] / np.array([2, 2, 2, 2], "float32")
+    sharp = -((rows - 15) ** 2 + (columns - 11) ** 2)[..., None] / np.array([2, 2, 2, 0.2], "float32")
     wide = sharp / np.array([1, 4, 4, 1], "float32")
     edges = np.random.default_rng(0).normal(size=(4, 32, 24, 4))
     logits = np.concatenate([np.stack([sharp, wide + 7, 0 * sharp, sharp]), edges], axis=-1)[None].astype("float32")
     scores = np.array([[0.9, 0.6, 0.3, 0.1]], "float32")
-    found = np.asarray(ReadQuality(4, 0.2)([scores, logits]))[0]
+    sharpness = np.asarray(Sharpness(4)(logits))
+    np.testing.assert_allclose(sharpness[0], [[1] * 4, [1, 1 / 4, 1 / 4, 1], [2 * np.pi / (32 * 24)] * 4, [1] * 4], rtol=2e-3)
+    found = np.asarray(ScorePeople(0.2)([scores, sharpness]))[0]
     shares = np.array([1, (1 + 1 / 4) / 2, 2 * np.pi / (32 * 24), UNREAD])
-    np.testing.assert_allclose(found, (1 + HALF) * shares / (shares + HALF), rtol=1e-3)
-    assert found[0] == pytest.approx(1, abs=1e-3) and (np.diff(found[:3]) < 0).all()
+    np.testing.assert_allclose(found, scores[0] * (1 + HALF) * shares / (shares + HALF), rtol=2e-3)
+
+    poses = np.random.default_rng(1).uniform(0, 1, (1, 4, 4, 3)).astype("float32")
+    poses[0, 0, 1, 2] = 0
+    scored = np.asarray(ScoreJoints(0.2)([scores, sharpness, poses]))
+    np.testing.assert_array_equal(scored[..., :2], poses[..., :2])
+    np.testing.assert_allclose(scored[0, :3, :, 2], np.sqrt(sharpness * poses[..., 2])[0, :3], rtol=1e-5)
+    np.testing.assert_array_equal(scored[0, 3], poses[0, 3])
 
 
 def test_joints_are_read_where_they_are_most_similar():

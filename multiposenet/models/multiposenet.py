@@ -12,7 +12,7 @@ from multiposenet.models.heads import (build_activity, build_backbone, build_prn
 from multiposenet.models.looks import look, look_for_joints, look_for_people
 from multiposenet.models.per_person import PerPerson
 from multiposenet.models.pose_nms import InOrder, SoftPoseNMS
-from multiposenet.models.refined import ReadBoxes, ReadJoints, ReadQuality
+from multiposenet.models.refined import ReadBoxes, ReadJoints, ScoreJoints, ScorePeople, Sharpness
 
 
 @keras.saving.register_keras_serializable("multiposenet")
@@ -76,31 +76,38 @@ def _poses(config, dense, heads):
     """Boxes, scores, heatmaps and a refiner's logits -> keypoints, activities, count, and boxes if the refiner reads them."""
     found = _inputs(dense)
     boxes, scores, heatmaps = found["boxes"], found["scores"], found["heatmaps"]
-    joints, people = len(config.skeleton), {}
-    peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, joints, name="peaks")(heatmaps)
+    peaks = FindPeaks(STRIDE, config.max_peaks, config.peak_threshold, len(config.skeleton), name="peaks")(heatmaps)
     grids = PersonGrids(config.grid, config.box_margin, name="person_grids")([boxes, peaks])
     masses = PerPerson(heads["prn"], name="prn_per_person")(grids)
     keypoints = AssignJoints(config.grid, config.box_margin, threshold=config.peak_threshold,
                              name="assign")([boxes, scores, peaks, masses, heatmaps])
+    people, ranks = {"keypoints": keypoints}, scores
     if config.refiner_filters:
         found["logits"] = keras.Input(heads["refiner"].output_shape[1:], name="logits")
-        window = config.refiner_grid, config.refiner_margin, config.refiner_min_score
-        keypoints = ReadJoints(config.skeleton.sigmas, *window, name="read_joints")(
-            [boxes, scores, found["logits"], keypoints, heatmaps])
-        if config.refiner_boxes:
-            people["boxes"] = ReadBoxes(*window, name="read_boxes")([boxes, scores, found["logits"], heatmaps])
-    vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([keypoints, boxes])
-    people |= {"keypoints": keypoints, "activities": PerPerson(heads["activity"], name="activity_per_person")(vectors)}
+        people, ranks = _read(config, found, keypoints)
+    vectors = PoseVector(config.pose_min_score, config.pose_pairs, name="pose_vector")([people["keypoints"], boxes])
+    people["activities"] = PerPerson(heads["activity"], name="activity_per_person")(vectors)
     if config.pose_nms:
-        judged = [ReadQuality(joints, config.refiner_min_score, name="read_quality")([scores, found["logits"]])] if config.refiner_filters else []
-        people, scores = _best_poses(config, {"boxes": boxes, **people}, scores, judged)
+        people, scores = _best_poses(config, {"boxes": boxes, **people}, ranks)
     return keras.Model(found, {**people, "count": CountPeople(name="count")(scores)}, name="poses" if config.refiner_filters else "people")
 
 
-def _best_poses(config, people, scores, judged):
-    """(people, their scores) in the order of new scores; `judged` holds how well they were read, or nothing."""
+def _read(config, found, keypoints):
+    """What the refiner says of people, keypoints and boxes, and their scores times how well they were read."""
+    boxes, scores, logits, heatmaps = (found[key] for key in ("boxes", "scores", "logits", "heatmaps"))
+    window = config.refiner_grid, config.refiner_margin, config.refiner_min_score
+    keypoints = ReadJoints(config.skeleton.sigmas, *window, name="read_joints")([boxes, scores, logits, keypoints, heatmaps])
+    sharpness = Sharpness(len(config.skeleton), name="sharpness")(logits)
+    people = {"keypoints": ScoreJoints(config.refiner_min_score, name="score_joints")([scores, sharpness, keypoints])}
+    if config.refiner_boxes:
+        people["boxes"] = ReadBoxes(*window, name="read_boxes")([boxes, scores, logits, heatmaps])
+    return people, ScorePeople(config.refiner_min_score, name="score_people")([scores, sharpness])
+
+
+def _best_poses(config, people, scores):
+    """(people, their scores) in the order of new scores."""
     new = SoftPoseNMS(config.skeleton.sigmas, config.score_threshold, name="pose_nms")
-    scores, order = new([people["boxes"], scores, people["keypoints"], *judged])
+    scores, order = new([people["boxes"], scores, people["keypoints"]])
     people = {key: InOrder(name=f"{key}_in_order")([values, scores, order]) for key, values in people.items()}
     return {**people, "scores": scores}, scores
 

@@ -16,13 +16,12 @@ SETTLED = 1e-4  # scores' shares change by less: the rule is fulfilled
 @keras.saving.register_keras_serializable("multiposenet")
 class SoftPoseNMS(layers.Layer):
     """[boxes (batch, n, 4), scores (batch, n), keypoints (batch, n, K, 3)] -> scores (batch, n), best first, and whose each is
-    (batch, n) int32. A fourth input may say how well each person was read (batch, n), 0 to 1.
+    (batch, n) int32.
 
     A person's score is multiplied by 1 - s OKS^2 for everybody whose pose ranks higher, s being the share of its score that this one keeps
     itself (Bodla et al., ICCV 2017, "Soft-NMS", with the similarity of poses, Papandreou et al., CVPR 2017, instead of that of
     boxes). Poses rank by box score x mean score of the joints seen, as `Person.score`; OKS is that of the lower one's joints seen.
-    Scores that are no longer above the threshold become 0, the others are multiplied by how well the person was read: that ranks
-    people, but decides nothing between the windows of one.
+    Scores that are no longer above the threshold become 0.
 
     Args:
         sigmas: OKS' of each joint.
@@ -34,7 +33,7 @@ class SoftPoseNMS(layers.Layer):
         self.sigmas, self.score_threshold = [float(sigma) for sigma in sigmas], score_threshold
 
     def call(self, inputs):
-        boxes, scores, keypoints, *quality = inputs
+        boxes, scores, keypoints = inputs
         seen = ops.cast(keypoints[..., 2] > SEEN, "float32")
         number = ops.maximum(ops.sum(seen, axis=-1), 1.0)
         ranks = scores * ops.sum(seen * keypoints[..., 2], axis=-1) / number
@@ -44,8 +43,6 @@ class SoftPoseNMS(layers.Layer):
                                 ops.logical_and(ranks[:, None] == ranks[..., None], places[:, None] < places[..., None]))
         scores = scores * _shares(ops.where(higher, ops.square(alike), 0.0))
         scores = ops.where(scores > self.score_threshold, scores, 0.0)
-        for factor in quality:
-            scores = scores * factor
         return ops.top_k(scores, ops.shape(scores)[1])
 
     def _similarities(self, boxes, keypoints):

@@ -121,36 +121,84 @@ class ReadBoxes(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("multiposenet")
-class ReadQuality(layers.Layer):
-    """[scores (batch, n), logits (batch, n, rows, columns, K or more)] -> how well each person was read (batch, n), 0 to 1.
+class Sharpness(layers.Layer):
+    """Logits (batch, n, rows, columns, K or more) -> (batch, n, K), 0 to 1: how sharp each joint's map is.
 
-    A detector says how sure it is that somebody is there, the sharpness of the joints' maps how well he is seen; both together rank
-    people better (Huang et al., CVPR 2019, "Mask Scoring R-CNN", which learns the second; here it follows from the maps).
-    With h the mean over the joints of the highest probability of a cell, as a share of that of the Gaussian which the refiner
-    learnt, it is h / (h + `HALF`), times what makes it 1 for h = 1.
+    The highest probability of a cell, as a share of that of the Gaussian which the refiner learnt.
 
     Args:
         joints: K.
+    """
+
+    def __init__(self, joints, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.joints = joints
+
+    def call(self, logits):
+        logits = logits[..., :self.joints]
+        highest = ops.exp(ops.max(logits, axis=(2, 3)) - ops.logsumexp(logits, axis=(2, 3)))
+        return ops.minimum(highest / SHARPEST, 1.0)
+
+    def compute_output_shape(self, input_shape):
+        return *input_shape[:2], self.joints
+
+    def get_config(self):
+        return {**super().get_config(), "joints": self.joints}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class ScoreJoints(layers.Layer):
+    """[scores (batch, n), `Sharpness` (batch, n, K), poses (batch, n, K, 3)] -> poses.
+
+    A joint's score is the geometric mean of what it was and of how sharp its map is: the expected similarity alone hardly tells a
+    joint that is a little off from one in its place. Joints that score 0 stay as they are, and so do people of low score.
+
+    Args:
+        min_score: people's scores must be above it.
+    """
+
+    def __init__(self, min_score=0.0, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.min_score = min_score
+
+    def call(self, inputs):
+        scores, sharpness, poses = inputs
+        new = ops.where(scores[..., None] > self.min_score, ops.sqrt(sharpness * poses[..., 2]), poses[..., 2])
+        return ops.concatenate([poses[..., :2], new[..., None]], axis=-1)
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[2]
+
+    def get_config(self):
+        return {**super().get_config(), "min_score": self.min_score}
+
+
+@keras.saving.register_keras_serializable("multiposenet")
+class ScorePeople(layers.Layer):
+    """[scores (batch, n), `Sharpness` (batch, n, K)] -> scores, times how well each person was read.
+
+    A detector says how sure it is that somebody is there, the sharpness of the joints' maps how well he is seen; both together rank
+    people better (Huang et al., CVPR 2019, "Mask Scoring R-CNN", which learns the second; here it follows from the maps).
+    With h the mean over the joints, the factor is h / (h + `HALF`), times what makes it 1 for h = 1.
+
+    Args:
         min_score: people's scores must be above it, else h is `UNREAD`.
     """
 
-    def __init__(self, joints, min_score=0.0, **kwargs):
+    def __init__(self, min_score=0.0, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.joints, self.min_score = joints, min_score
+        self.min_score = min_score
 
     def call(self, inputs):
-        scores, logits = inputs
-        logits = logits[..., :self.joints]
-        highest = ops.exp(ops.max(logits, axis=(2, 3)) - ops.logsumexp(logits, axis=(2, 3)))
-        share = ops.minimum(ops.mean(highest, axis=-1) / SHARPEST, 1.0)
-        share = ops.where(scores > self.min_score, share, UNREAD)
-        return (1 + HALF) * share / (share + HALF)
+        scores, sharpness = inputs
+        share = ops.where(scores > self.min_score, ops.mean(sharpness, axis=-1), UNREAD)
+        return scores * (1 + HALF) * share / (share + HALF)
 
     def compute_output_shape(self, input_shapes):
         return input_shapes[0]
 
     def get_config(self):
-        return {**super().get_config(), "joints": self.joints, "min_score": self.min_score}
+        return {**super().get_config(), "min_score": self.min_score}
 
 
 def _median_cells(logits):

@@ -67,7 +67,7 @@ class ModelConfig(Section):
     half_view: Annotated[float, Field(ge=0)] = 0  # px: larger people, and their joints, are looked for at half size; 0: one look
     max_people: Positive = 50  # boxes kept per picture
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression
-    score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP
+    score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP; pose_nms and a refiner lower scores: 0.01 in shipped weights
     nms_iou: Fraction = 0.5  # boxes that overlap a better one more go
     pose_nms: bool = False  # people whose pose is much like a better one lose their scores, so that nms_iou may be higher
     vote_spread: Fraction = 0.05  # how far boxes that were dropped still move those that stay; 0: not at all, as keras-retinanet

@@ -2,9 +2,10 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from scenes import noisy_pictures
 
 from multiposenet.errors import UserError
-from multiposenet.models.backbone import Backbone, Preprocess
+from multiposenet.models.backbone import Backbone, Preprocess, with_folded_norms
 from multiposenet.models.fpn import FPN
 from multiposenet.models.keypoint_subnet import BilinearUpsampling, IntermediateHeatmaps, KeypointSubnet
 
@@ -35,6 +36,19 @@ def test_batch_norm_is_always_frozen(mobilenet):
     trained, still = mobilenet(picture, training=True)[0], mobilenet(picture, training=False)[0]
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (trained, still)), rtol=1e-5)
     np.testing.assert_allclose(before[0], keras.ops.convert_to_numpy(norms[0].weights[0]))
+
+
+@pytest.mark.parametrize("network", ["mobilenetv2", "resnet50"])
+def test_folded_norms_change_nothing(network):
+    backbone, rng = Backbone(network, "torch"), np.random.default_rng(0)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    folded, pictures = with_folded_norms(backbone), noisy_pictures(range(2), (64, 96))
+    for before, after in zip(backbone(pictures, training=False), folded(pictures, training=True)):
+        before = keras.ops.convert_to_numpy(before)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(after), before, atol=1e-4 * before.max())
+    assert not folded.trainable_weights and not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
 
 
 def test_freezing_goes_up_to_the_stage():

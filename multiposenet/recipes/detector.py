@@ -10,6 +10,7 @@ from multiposenet.data.detection import DetectionSource
 from multiposenet.data.sets import read_sets
 from multiposenet.drawing import draw_boxes
 from multiposenet.losses import FocalLoss, SmoothL1Loss
+from multiposenet.models.backbone import with_folded_norms
 from multiposenet.models.heads import detector_model, detector_parts
 from multiposenet.models.retinanet import DecodeBoxes, SelectBoxes
 
@@ -33,7 +34,7 @@ def build(config):
     if config.train.init:
         weights.start_from("detector", head, config.train.init, config.model)
     image = keras.Input((None, None, 3), name="image")
-    features = backbone(image, training=False)
+    features = with_folded_norms(backbone)(image, training=False)
     return keras.Model(image, head(features[1:]), name="detector_training"), head, backbone
 
 

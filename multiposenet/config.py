@@ -65,6 +65,7 @@ class ModelConfig(Section):
     activity_batch_norm: bool = True
     pose_min_score: float = 0.05  # joints below it count as missing for the activity
     half_view: Annotated[float, Field(ge=0)] = 0  # px: larger people, and their joints, are looked for at half size; 0: one look
+    mirror_view: bool = False  # each look sees the picture's mirror image, too: twice the work before people are read
     max_people: Positive = 50  # boxes kept per picture
     max_candidates: Positive = 300  # boxes that enter non-maximum suppression
     score_threshold: Fraction = 0.05  # keras-retinanet's, and COCO practice for AP; pose_nms and a refiner lower scores: 0.01 in shipped weights

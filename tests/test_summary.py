@@ -44,6 +44,13 @@ def test_a_refiner_is_counted_once_a_person():
     assert mirrored == (name, parameters, 2 * flops)
 
 
+def test_mirror_images_cost_as_much_as_the_looks():
+    plain, mirrored = (summarise(preset_model("lite").model_copy(update={"mirror_view": seen}), 128)[0] for seen in (False, True))
+    looks = plain[:-2]
+    assert mirrored == [*looks, ("mirror images", 0, sum(flops for _, _, flops in looks)), *plain[-2:]]
+    assert looks[-1][0] == "half_picture"
+
+
 @pytest.mark.parametrize("backbone, parameters", [("resnet101", 42_658_176), ("resnet152", 58_370_944)])
 def test_deeper_backbones_have_the_published_sizes(backbone, parameters):
     """keras.applications' counts without the top; pixels to C2..C5 at strides 4 to 32."""

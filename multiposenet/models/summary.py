@@ -57,6 +57,8 @@ def summarise(config, size=480):
     rows = [(part.name, part.count_params(), count_flops(part, inputs)) for part, inputs in parts]
     if config.half_view:
         rows.insert(-2, ("half_picture", 0, _look_flops(HalfPicture()(picture), *(part for part, _ in parts[:5]))))
+    if config.mirror_view:
+        rows[-2:-2] = [("mirror images", 0, sum(flops for _, _, flops in rows[:-2]))]
     if not config.refiner_filters:
         return rows, 2
     readers = build_refiner(config).readers
